@@ -1,0 +1,180 @@
+"""From an operator's plain Python step to a compiled kernel, cached on disk by content."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import math
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from qmtl.engine import templates
+from qmtl.errors import OperatorError
+from qmtl.graph.operator import Operator
+
+#: Called with the operator's name before a compilation that may take a second; the CLI listens.
+on_compile: list[Callable[[str], None]] = []
+
+
+def kernel_source(operator: Operator, *, python_mode: bool) -> str:
+    """Return the module text of an operator's kernel.
+
+    Raises
+    ------
+    OperatorError
+        The source is not available, or the step uses a global that cannot be compiled.
+    """
+    names = {"step": operator.step, "lift": operator.lift, "merge": operator.merge}
+    steps = _Sources(operator.name)
+    text = "\n\n".join(steps.define(alias, function) for alias, function in names.items() if function is not None)
+    width, height = len(operator.inputs), len(operator.outputs)
+    parts = {
+        "K": width, "M": height, "n_params": len(operator.params), "unpack": _unpack(width),
+        "absent": _absent(width, "t"), "absent_at_q": _absent(width, "q"),
+        "load": _load(width, "t", 12), "load_at_q": _load(width, "q", 20),
+        "load_panel": _indent([f"panel[{k}, s] = f[a{k} + t * r{k} + s * s{k}]" for k in range(width)], 12),
+        "store": _store(height, 12 if operator.kind == "pointwise" else 16), "store_deep": _store(height, 16),
+    }
+    if operator.kind == "resample":
+        parts["store"] = _store(height, 16)
+    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**parts)
+    return templates.HEADER.format(name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode)
+
+
+def _unpack(width: int) -> str:
+    lines = []
+    for k in range(width):
+        at = 12 + 4 * k
+        lines += [f"a{k} = i[pc + {at}]", f"r{k} = i[pc + {at + 1}]", f"s{k} = i[pc + {at + 2}]", f"m{k} = i[pc + {at + 3}]"]
+    return _indent(lines, 4)
+
+
+def _absent(width: int, row: str) -> str:
+    return " or ".join(f"(m{k} >= 0 and i[m{k} + {row}] == 0)" for k in range(width))
+
+
+def _load(width: int, row: str, depth: int) -> str:
+    return _indent([f"x[{k}] = f[a{k} + {row} * r{k} + s * s{k}]" for k in range(width)], depth)
+
+
+def _store(height: int, depth: int) -> str:
+    return _indent([f"f[out + {m} * stride + t * S + s] = y[{m}]" for m in range(height)], depth)
+
+
+def _indent(lines: list[str], depth: int) -> str:
+    return "\n".join(" " * depth + line for line in lines)
+
+
+class _Sources:
+    """Collects the source of steps and of the helpers and constants that they use."""
+
+    def __init__(self, operator: str) -> None:
+        self.operator = operator
+        self.helpers: list[str] = []
+        self._seen: dict[str, Any] = {}
+
+    def define(self, alias: str, function: Callable[..., Any]) -> str:
+        """Return the njit definition of a function under another name."""
+        tree = self._parse(function)
+        tree.name, tree.decorator_list, tree.returns = alias, [], None
+        for argument in [*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs]:
+            argument.annotation = None
+        if ast.get_docstring(tree) is not None:
+            tree.body = tree.body[1:] or [ast.Pass()]
+        self._follow(function)
+        return "@njit\n" + ast.unparse(tree)
+
+    def _parse(self, function: Callable[..., Any]) -> ast.FunctionDef:
+        try:
+            text = textwrap.dedent(inspect.getsource(function))
+        except (OSError, TypeError):
+            raise OperatorError(
+                f"operator {self.operator!r}: the source of its step is not available",
+                hint="define the operator in a file or a notebook cell, not with exec",
+            ) from None
+        tree = ast.parse(text).body[0]
+        if not isinstance(tree, ast.FunctionDef) or function.__closure__:  # type: ignore[attr-defined]
+            raise OperatorError(
+                f"operator {self.operator!r}: its step must be a plain function without closure variables",
+                hint="pass values as params= of the operator",
+            )
+        return tree
+
+    def _follow(self, function: Callable[..., Any]) -> None:
+        for name, value in _globals_used(function).items():
+            if name in self._seen:
+                if self._seen[name] is not value:
+                    raise OperatorError(f"operator {self.operator!r}: its steps use two different globals called {name!r}")
+                continue
+            self._seen[name] = value
+            if isinstance(value, ModuleType) and value.__name__ in ("math", "numpy"):
+                self.helpers.insert(0, f"import {value.__name__} as {name}")
+            elif isinstance(value, (bool, int, float)):
+                self.helpers.insert(0, f"{name} = {_literal(value)}")
+            elif isinstance(value, FunctionType):
+                self.helpers.append(self.define(name, value))
+            else:
+                raise OperatorError(
+                    f"operator {self.operator!r}: its step uses the global {name!r}, which cannot be compiled",
+                    hint="use math, np, numeric constants, plain functions, or params= of the operator",
+                )
+
+
+def _literal(value: float) -> str:
+    return f"float({str(value)!r})" if isinstance(value, float) and not math.isfinite(value) else repr(value)
+
+
+def _globals_used(function: Callable[..., Any]) -> dict[str, Any]:
+    found = inspect.getclosurevars(function).globals
+    return {name: found[name] for name in sorted(found)}
+
+
+def load_kernel(operator: Operator) -> Any:
+    """Return the compiled kernel of an operator, compiling it at most once per machine."""
+    from numba import config
+
+    return _load_module(operator.name, kernel_source(operator, python_mode=bool(config.DISABLE_JIT)))
+
+
+@cache
+def _load_module(name: str, source: str) -> Any:
+    key = hashlib.sha256(source.encode()).hexdigest()[:24]
+    path = cache_dir() / f"kernel_{name}_{key}.py"
+    if not path.exists():
+        for listener in on_compile:
+            listener(name)
+        _write_atomically(path, source)
+    module_name = f"qmtl_kernel_{name}_{key}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None  # a .py path always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+    return getattr(module, "entry", module.kernel)
+
+
+def cache_dir() -> Path:
+    """Return the folder of generated kernels: ``$QMTL_CACHE_DIR``, else the user's cache."""
+    base = os.environ.get("QMTL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmtl")
+    folder = Path(base) / f"kernels-{sys.version_info.major}.{sys.version_info.minor}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="qmtl-kernels-"))
+    return folder
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    os.replace(temporary, path)

@@ -1,0 +1,284 @@
+"""From a plan to two flat arrays and a list of kernels.
+
+Everything that the compiled half of an engine knows is in ``i`` (int64) and ``f`` (float64):
+
+``i``: watermark · lane and source headers and kernel counters (the *state*) · settings of the
+kernels · calls · masks and buckets.  ``f``: states of operators (the *state*) · parameters ·
+scratch · columns. The state comes first and does not depend on the capacity of a chunk, so a
+snapshot is two slices, and fits the batch and the stream driver alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qmtl.engine import builtin
+from qmtl.engine.codegen import load_kernel
+from qmtl.engine.plan import Plan, PlanNode
+from qmtl.graph.node import Edge, OperatorNode, StreamInput
+
+_HEADER = 4
+
+
+@dataclass
+class Column:
+    """Where the values ``float64[capacity, S]`` of one field are in ``f``, and their mask in ``i``."""
+
+    at: int
+    mask: int
+    width: int
+
+
+@dataclass
+class Source:
+    """Where a stream's bars are put before a chunk runs: header in ``i``, staging columns in ``f``."""
+
+    header: int
+    staging: int
+    width: int
+    fields: tuple[str, ...]
+
+
+@dataclass
+class Call:
+    """A run of compiled kernels ``i[start:stop]``, or one node whose function is Python."""
+
+    start: int = 0
+    stop: int = 0
+    python: str | None = None
+
+
+@dataclass
+class _Arena:
+    """Hands out places in an array that is made when its size is known."""
+
+    size: int = 0
+    values: dict[int, Any] = field(default_factory=dict)
+
+    def take(self, count: int, fill: Any = None) -> int:
+        at = self.size
+        self.size += count
+        if fill is not None:
+            self.values[at] = fill
+        return at
+
+
+class Program:
+    """The memory and the calls of one engine.
+
+    Parameters
+    ----------
+    plan : Plan
+        What to compute.
+    capacity : int
+        Rows of a chunk; at least 2, because a gap may complete two buckets at once.
+    """
+
+    def __init__(self, plan: Plan, capacity: int) -> None:
+        self.plan, self.capacity = plan, max(2, capacity)
+        self._i, self._f = _Arena(1), _Arena()
+        self.lanes: dict[int, int] = {}
+        self.sources: dict[str, Source] = {}
+        self.columns: dict[tuple[str, str], Column] = {}
+        self.masks: dict[str, int] = {}
+        self._states: dict[str, tuple[int, int]] = {}
+        self._aligned: dict[tuple[str, str, int], Column] = {}
+        self._align_states: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._reserve_states()
+        self.state_i, self.state_f = self._i.size, self._f.size
+        self.calls = self._build()
+        self.i = _filled(self._i, np.int64)
+        self.f = _filled(self._f, np.float64)
+
+    def run(self, call: Call) -> None:
+        """Run a stretch of compiled kernels."""
+        builtin.run(self.i, self.f, call.start, call.stop)
+
+    def rows(self, interval: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Buckets of a lane in this chunk, int64[n]; a view."""
+        lane = self.lanes[interval]
+        at = int(self.i[lane + 1])
+        return self.i[at:at + int(self.i[lane])]
+
+    def mask(self, identifier: str, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Which rows of its lane a node has, 0 or 1, int64[count]; a view."""
+        at = self.masks[identifier]
+        return self.i[at:at + count]
+
+    def values(self, identifier: str, name: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Values of one field in this chunk, float64[count, S]; a view."""
+        column = self.columns[identifier, name]
+        return self.f[column.at:column.at + count * column.width].reshape(count, column.width)
+
+    # --- layout -----------------------------------------------------------------------------
+
+    def _reserve_states(self) -> None:
+        """Lay out what survives a chunk, in the order of the plan and independent of the capacity."""
+        for interval in sorted({p.node.interval for p in self.plan.nodes.values()}):
+            self.lanes[interval] = self._i.take(_HEADER, [0, 0, interval, builtin.NONE])
+        for identifier, plan in self.plan.nodes.items():
+            if isinstance(plan.node, StreamInput):
+                header = self._i.take(3, [0, 0, plan.node.interval])
+                self.sources[identifier] = Source(header, 0, plan.width, plan.fields or ())
+            elif plan.is_compiled:
+                self._states[identifier] = self._reserve_state(plan)
+                for edge in self._foreign(plan):
+                    self._reserve_alignment(edge, plan.node.interval)
+
+    def _reserve_state(self, plan: PlanNode) -> tuple[int, int]:
+        node = plan.node
+        assert isinstance(node, OperatorNode)  # only operators have compiled state
+        size = _window(node)
+        wide, width = node.operator.state(node.params), len(node.inputs)
+        floats, counters = {
+            "pointwise": (0, []), "cross_section": (0, []),
+            "window": (width * 2 * size, [0]),
+            "fold": ((size + 1) * wide, [0, 0, builtin.NONE] + [0] * size),
+            "recursive": (wide + size * width, [0, builtin.NONE]),
+            "resample": (width * size, [0, 0, 0, 0]),
+        }[node.operator.kind]
+        return self._f.take(floats * plan.width), self._i.take(len(counters), counters or None)
+
+    def _foreign(self, plan: PlanNode) -> list[Edge]:
+        """Inputs of a compiled node that live on another lane."""
+        node = plan.node
+        if isinstance(node, OperatorNode) and node.operator.kind == "resample":
+            return []
+        return [e for e in plan.inputs if e.node is not None and e.node.interval != node.interval]
+
+    def _reserve_alignment(self, edge: Edge, interval: int) -> None:
+        assert edge.node is not None and edge.field is not None
+        key = (edge.node.node_id, edge.field, interval)
+        if key not in self._align_states:
+            width = self.plan.nodes[edge.node.node_id].width
+            self._align_states[key] = (self._f.take(width), self._i.take(1, builtin.NONE))
+
+    # --- program ----------------------------------------------------------------------------
+
+    def _build(self) -> list[Call]:
+        pending: list[tuple[int, int]] = self._lane_calls()
+        calls: list[Call] = []
+        for identifier, plan in self.plan.nodes.items():
+            if isinstance(plan.node, StreamInput):
+                pending += self._place(identifier, plan)
+            elif plan.is_compiled:
+                pending += self._operator(identifier, plan)
+            else:
+                calls += [*self._flush(pending), Call(python=identifier)]
+                self._python_columns(identifier, plan)
+        return calls + self._flush(pending)
+
+    def _flush(self, pending: list[tuple[int, int]]) -> list[Call]:
+        if not pending:
+            return []
+        flat = [number for pair in pending for number in pair]
+        pending.clear()
+        start = self._i.take(len(flat), flat)
+        return [Call(start, start + len(flat))]
+
+    def _lane_calls(self) -> list[tuple[int, int]]:
+        calls = []
+        for interval, lane in self.lanes.items():
+            own = [s.header for k, s in self.sources.items() if self.plan.nodes[k].node.interval == interval]
+            shorter = sorted({
+                e.node.interval for p in self.plan.nodes.values() if p.node.interval == interval
+                for e in p.inputs if e.node is not None and e.node.interval < interval
+            })
+            feeders = own + [self.lanes[j] for j in shorter]
+            self._values_at(lane + 1, self._i.take(self.capacity))
+            block = [lane, len(feeders), *feeders, *[0] * len(feeders)]
+            calls.append((builtin.address(builtin.KERNELS["lane_rows"]), self._i.take(len(block), block)))
+        return calls
+
+    def _values_at(self, at: int, value: int) -> None:
+        for start, fill in self._i.values.items():
+            if isinstance(fill, list) and start <= at < start + len(fill):
+                fill[at - start] = value
+                return
+
+    def _place(self, identifier: str, plan: PlanNode) -> list[tuple[int, int]]:
+        source, stride = self.sources[identifier], self.capacity * plan.width
+        self._values_at(source.header + 1, self._i.take(self.capacity))
+        source.staging = self._f.take(stride * len(source.fields))
+        out, mask = self._f.take(stride * len(source.fields)), self._i.take(self.capacity)
+        self._define(identifier, source.fields, out, mask, plan.width)
+        lane = self.lanes[plan.node.interval]
+        block = [lane, source.header, mask, out, stride, 0, source.staging, plan.width, len(source.fields)]
+        return [(builtin.address(builtin.KERNELS["place"]), self._i.take(len(block), block))]
+
+    def _define(self, identifier: str, fields: tuple[str, ...], out: int, mask: int, width: int) -> None:
+        self.masks[identifier] = mask
+        for order, name in enumerate(fields):
+            self.columns[identifier, name] = Column(out + order * self.capacity * width, mask, width)
+
+    def _python_columns(self, identifier: str, plan: PlanNode) -> None:
+        """Reserve columns for the fields of a user's function that operators read."""
+        read = {e.field for p in self.plan.nodes.values() if p.is_compiled for e in p.inputs
+                if e.node is not None and e.node.node_id == identifier and e.field is not None}
+        fields = tuple(sorted(read))
+        out = self._f.take(self.capacity * plan.width * len(fields))
+        self._define(identifier, fields, out, self._i.take(self.capacity), plan.width)
+
+    def _operator(self, identifier: str, plan: PlanNode) -> list[tuple[int, int]]:
+        node = plan.node
+        assert isinstance(node, OperatorNode)  # the caller looked
+        calls: list[tuple[int, int]] = []
+        inputs: list[int] = []
+        for edge in plan.inputs:
+            inputs += self._input(edge, node, calls)
+        width, height, stride = len(plan.inputs), len(node.outputs), self.capacity * plan.width
+        wide = node.operator.state(node.params)
+        out, mask = self._f.take(stride * height), self._i.take(self.capacity)
+        self._define(identifier, node.outputs, out, mask, plan.width)
+        params = self._f.take(len(node.params), [float("nan") if v is None else float(v) for v in node.params.values()] or None)
+        scratch = self._f.take(max((width + height) * plan.width, width + height + 2 * wide))
+        first = next(e.node for e in plan.inputs if e.node is not None)
+        block = [
+            self.lanes[node.interval], plan.width, mask, out, stride, params, *self._states[identifier],
+            _window(node), scratch, wide, self.lanes[first.interval], *inputs,
+        ]
+        calls.append((builtin.address(load_kernel(node.operator)), self._i.take(len(block), block)))
+        return calls
+
+    def _input(self, edge: Edge, node: OperatorNode, calls: list[tuple[int, int]]) -> list[int]:
+        """Return ``[column, step of a row, step of a symbol, mask]`` of one input of an operator."""
+        if edge.node is None:
+            return [self._f.take(1, [edge.constant]), 0, 0, -1]
+        assert edge.field is not None  # operators read fields
+        column = self.columns[edge.node.node_id, edge.field]
+        if edge.node.interval != node.interval and node.operator.kind != "resample":
+            column = self._align(edge, node.interval, column, calls)
+        return [column.at, column.width, 0 if column.width == 1 else 1, column.mask]
+
+    def _align(self, edge: Edge, interval: int, column: Column, calls: list[tuple[int, int]]) -> Column:
+        assert edge.node is not None and edge.field is not None
+        key = (edge.node.node_id, edge.field, interval)
+        if key not in self._aligned:
+            made = Column(self._f.take(self.capacity * column.width), self._i.take(self.capacity), column.width)
+            block = [self.lanes[interval], self.lanes[edge.node.interval], made.mask, made.at, column.mask, column.at,
+                     column.width, *self._align_states[key]]
+            calls.append((builtin.address(builtin.KERNELS["align"]), self._i.take(len(block), block)))
+            self._aligned[key] = made
+        return self._aligned[key]
+
+
+def _window(node: OperatorNode) -> int:
+    if node.operator.kind == "resample":
+        first = next(edge.node for edge in node.inputs if edge.node is not None)
+        return node.interval // first.interval
+    return node.operator.window(node.params)
+
+
+def _filled(arena: _Arena, kind: Any) -> np.ndarray[Any, Any]:
+    array = np.zeros(arena.size, kind)
+    for at, fill in arena.values.items():
+        if isinstance(fill, list):
+            array[at:at + len(fill)] = fill
+        else:
+            array[at] = fill
+    return array
+
+

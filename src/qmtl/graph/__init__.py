@@ -1,0 +1,1 @@
+"""What is computed: nodes, operators, their identity and the graph they form."""

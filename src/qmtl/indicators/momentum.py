@@ -1,0 +1,79 @@
+"""Momentum indicators."""
+
+import math
+
+from qmtl.graph.operator import Param, operator
+from qmtl.indicators.averages import FORGOTTEN, bars_to_forget
+
+
+def _rsi_window(p):
+    return p["window"] or p["period"] + 1 + bars_to_forget(1.0 / p["period"], p["forgotten"])
+
+
+def _macd_window(p):
+    slow = bars_to_forget(2.0 / (max(p["slow"], p["fast"]) + 1.0), p["forgotten"])
+    smooth = bars_to_forget(2.0 / (p["signal"] + 1.0), p["forgotten"])
+    return p["window"] or max(p["slow"], p["fast"]) + p["signal"] + slow + smooth
+
+
+@operator(
+    kind="recursive", window=_rsi_window, state=4,
+    params={"period": Param(int, 14, minimum=2), "forgotten": FORGOTTEN, "window": Param(int, None, minimum=2)},
+)
+def rsi(state, x, p, out):
+    """Relative strength index of Wilder, 0 to 100 (TA-Lib ``RSI``).
+
+    Gains and losses are smoothed with weight ``1 / period`` after a seed of their simple averages;
+    100 times gain over gain plus loss, 0 where nothing moved.
+    """
+    n = p[0]
+    count = state[0]
+    state[0] = count + 1.0
+    change = x[0] - state[1]
+    state[1] = x[0]
+    if count == 0.0:
+        out[0] = math.nan
+        return
+    gain = change if change > 0.0 else 0.0 if change <= 0.0 else change
+    loss = -change if change < 0.0 else 0.0 if change >= 0.0 else change
+    if count <= n:
+        state[2] += gain / n
+        state[3] += loss / n
+    else:
+        state[2] = (state[2] * (n - 1.0) + gain) / n
+        state[3] = (state[3] * (n - 1.0) + loss) / n
+    moved = state[2] + state[3]
+    out[0] = 0.0 if moved == 0.0 else 100.0 * (state[2] / moved)
+
+
+@operator(
+    kind="recursive", window=_macd_window, state=7, outputs=("macd", "signal", "histogram"),
+    params={"fast": Param(int, 12, minimum=1), "slow": Param(int, 26, minimum=1), "signal": Param(int, 9, minimum=1),
+            "forgotten": FORGOTTEN, "window": Param(int, None, minimum=1)},
+)
+def macd(state, x, p, out):
+    """Moving average convergence and divergence (TA-Lib ``MACD``).
+
+    ``macd`` is the fast less the slow exponential average, ``signal`` the exponential average of
+    ``macd``, ``histogram`` their difference; all three seeded by simple averages, the fast one over
+    the last ``fast`` bars of the slow one's seed.
+    """
+    fast, slow, smooth = min(p[0], p[1]), max(p[0], p[1]), p[2]
+    state[0] += 1.0
+    n = state[0]
+    if n <= slow:
+        state[1] += x[0] / slow
+        if n > slow - fast:
+            state[2] += x[0] / fast
+    else:
+        state[1] += 2.0 / (slow + 1.0) * (x[0] - state[1])
+        state[2] += 2.0 / (fast + 1.0) * (x[0] - state[2])
+    out[0] = state[2] - state[1]
+    if n >= slow:
+        state[3] += 1.0
+        if state[3] <= smooth:
+            state[4] += out[0] / smooth
+        else:
+            state[4] += 2.0 / (smooth + 1.0) * (out[0] - state[4])
+    out[1] = state[4]
+    out[2] = out[0] - state[4]
