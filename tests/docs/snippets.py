@@ -1,0 +1,133 @@
+"""Runs the fenced blocks of a document in their order, and compares what they print with what the document shows.
+
+- ``python``: executed in one namespace for the whole document. The document becomes a module whose other lines are blank, so
+  functions have a source and a traceback names the line of the document.
+- ``bash``: each line that starts with ``qmtl`` (or ``uv run qmtl``, ``python -m qmtl``) runs in the document's folder; the
+  installation commands are checked against ``pyproject.toml`` and the documented list, not executed.
+- ``text`` right after one of these: its output. ``...`` stands for anything, as in doctest.
+- ``yaml title="name"`` and the like (any language with a title, Python too) is written to that file first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+TITLE = re.compile(r'title="([^"]+)"')
+RUNS_QMTL = re.compile(r"^(?:uv run |python -m )?qmtl\b")
+
+#: Commands that set up or check an installation; a test of the suite cannot run them inside itself.
+INSTALLATION = (
+    r"pip install uv && uv run qmtl demo",
+    r"pip install uv && uv run pytest -q tests",
+    r"uv venv",
+    r"uv pip install -e \.\[(?P<extra>[a-z]+)\]",
+    r"uv run pytest -q tests(/\w+)*",
+    r"uv run just( [a-z]+)*",
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a document."""
+
+    language: str
+    title: str | None
+    text: str
+    line: int
+
+
+def blocks(document: Path) -> list[Block]:
+    """Fenced blocks in their order; ``line`` is that of the first line inside the fence."""
+    text = document.read_text()
+    return [
+        Block(found["language"], title[1] if (title := TITLE.search(found["info"])) else None, found["text"], text.count("\n", 0, found.start()) + 2)
+        for found in FENCE.finditer(text)
+    ]
+
+
+def run(document: Path, folder: Path) -> int:
+    """Run a document in a folder; return the number of blocks that were executed."""
+    module = _module(document, folder)
+    found, executed = blocks(document), 0
+    following = [*found[1:], None]
+    with contextlib.chdir(folder):
+        for block, after in zip(found, following, strict=True):
+            place = f"{document.name}:{block.line}"
+            if block.title:
+                Path(block.title).write_text(block.text)
+            if block.language == "python":
+                printed = _python(block, module)
+            elif block.language == "bash":
+                printed = "".join(_command(line, place) for line in _commands(block.text))
+            else:
+                continue
+            executed += 1
+            if after is not None and after.language == "text":
+                compare(after.text, printed, place)
+    return executed
+
+
+def compare(shown: str, printed: str, place: str) -> None:
+    """Fail with a difference when a document shows something else than was printed."""
+    checker, flags = doctest.OutputChecker(), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.REPORT_NDIFF
+    if not checker.check_output(shown, printed, flags):
+        difference = checker.output_difference(doctest.Example("", shown), printed, flags)
+        raise AssertionError(f"{place}: the document shows another output\n{difference}\nprinted:\n{printed}")
+
+
+def _module(document: Path, folder: Path) -> ModuleType:
+    source = folder / (document.stem.lower() + "_snippets.py")
+    lines = [""] * (document.read_text().count("\n") + 1)
+    for block in blocks(document):
+        if block.language == "python":
+            code = block.text.splitlines()
+            lines[block.line - 1 : block.line - 1 + len(code)] = code
+    source.write_text("\n".join(lines) + "\n")
+    module = ModuleType(source.stem)
+    module.__file__ = str(source)
+    sys.modules[source.stem] = module
+    return module
+
+
+def _python(block: Block, module: ModuleType) -> str:
+    printed = io.StringIO()
+    code = compile("\n" * (block.line - 1) + block.text, str(module.__file__), "exec")
+    with contextlib.redirect_stdout(printed):
+        exec(code, module.__dict__)
+    return printed.getvalue()
+
+
+def _commands(text: str) -> list[str]:
+    joined = text.replace("\\\n", " ")
+    return [line.split("  #")[0].strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _command(line: str, place: str) -> str:
+    for pattern in INSTALLATION:
+        if found := re.fullmatch(pattern, line):
+            extra = found.groupdict().get("extra")
+            assert extra is None or extra in _extras(), f"{place}: there is no extra {extra!r}"
+            return ""
+    assert RUNS_QMTL.match(line), f"{place}: do not know how to check `{line}`"
+    words = shlex.split(RUNS_QMTL.sub("", line))
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+    done = subprocess.run([sys.executable, "-m", "qmtl", *words], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, f"{place}: `{line}` ended with {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def _extras() -> set[str]:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    return set(project["optional-dependencies"])
