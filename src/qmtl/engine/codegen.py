@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -36,41 +36,49 @@ def kernel_source(operator: Operator, *, python_mode: bool) -> str:
     names = {"step": operator.step, "lift": operator.lift, "merge": operator.merge}
     steps = _Sources(operator.name)
     text = "\n\n".join(steps.define(alias, function) for alias, function in names.items() if function is not None)
-    width, height = len(operator.inputs), len(operator.outputs)
-    parts = {
-        "K": width, "M": height, "n_params": len(operator.params), "unpack": _unpack(width),
-        "absent": _absent(width, "t"), "absent_at_q": _absent(width, "q"),
-        "load": _load(width, "t", 12), "load_at_q": _load(width, "q", 20),
-        "load_panel": _indent([f"panel[{k}, s] = f[a{k} + t * r{k} + s * s{k}]" for k in range(width)], 12),
-        "store": _store(height, 12 if operator.kind == "pointwise" else 16), "store_deep": _store(height, 16),
-    }
-    if operator.kind == "resample":
-        parts["store"] = _store(height, 16)
-    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**parts)
+    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**_parts(operator))
     return templates.HEADER.format(name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode)
 
 
-def _unpack(width: int) -> str:
-    lines = []
-    for k in range(width):
-        at = 12 + 4 * k
-        lines += [f"a{k} = i[pc + {at}]", f"r{k} = i[pc + {at + 1}]", f"s{k} = i[pc + {at + 2}]", f"m{k} = i[pc + {at + 3}]"]
-    return _indent(lines, 4)
+def _parts(operator: Operator) -> dict[str, Any]:
+    """Return what the templates leave open, unrolled for this number of inputs, outputs and states."""
+    width, height, wide = len(operator.inputs), len(operator.outputs), operator.state
+    inputs, states = range(width), range(wide)
+    return {
+        "K": width, "M": height, "W": wide,
+        "params": _tuple(f"f[P + {k}]" for k in range(max(1, len(operator.params)))),
+        "unpack": _indent((f"{name}{k} = i[pc + {11 + 4 * k + j}]" for k in inputs for j, name in enumerate("arsm")), 4),
+        "absent": _absent(width, "t"), "absent_at_q": _absent(width, "q"),
+        "x": _tuple(_cell(k, "t") for k in inputs), "x_back": _tuple(f"f[back + {k}]" for k in inputs),
+        "get_at": "(" + _tuple(f"f[at + {w}]" for w in states) + ")", "zeros": _tuple("0.0" for _ in states),
+        "put_at": "; ".join(f"f[at + {w}] = agg[{w}]" for w in states),
+        "ring_write": _indent((f"ring[{k}, pos] = {_cell(k, 't')}; ring[{k}, pos + N] = {_cell(k, 't')}" for k in inputs), 12),
+        "ring_store": _indent((f"f[at + {k}] = x[{k}]" for k in inputs), 12),
+        "panel": _indent((f"panel[{k}, s] = {_cell(k, 't')}" for k in inputs), 12),
+        "collect": _indent((f"f[fs + (s * {width} + {k}) * N + c] = {_cell(k, 'q')}" for k in inputs), 20),
+        "store": _store(height, 12 if operator.kind == "pointwise" else 16),
+    }
+
+
+def _cell(k: int, row: str) -> str:
+    return f"f[a{k} + {row} * r{k} + s * s{k}]"
 
 
 def _absent(width: int, row: str) -> str:
     return " or ".join(f"(m{k} >= 0 and i[m{k} + {row}] == 0)" for k in range(width))
 
 
-def _load(width: int, row: str, depth: int) -> str:
-    return _indent([f"x[{k}] = f[a{k} + {row} * r{k} + s * s{k}]" for k in range(width)], depth)
-
-
 def _store(height: int, depth: int) -> str:
-    return _indent([f"f[out + {m} * stride + t * S + s] = y[{m}]" for m in range(height)], depth)
+    if height == 1:
+        return _indent(["f[out + t * S + s] = y"], depth)
+    return _indent((f"f[out + {m} * stride + t * S + s] = y[{m}]" for m in range(height)), depth)
 
 
-def _indent(lines: list[str], depth: int) -> str:
+def _tuple(items: Iterable[str]) -> str:
+    return "".join(f"{item}, " for item in items)
+
+
+def _indent(lines: Iterable[str], depth: int) -> str:
     return "\n".join(" " * depth + line for line in lines)
 
 
@@ -91,7 +99,7 @@ class _Sources:
         if ast.get_docstring(tree) is not None:
             tree.body = tree.body[1:] or [ast.Pass()]
         self._follow(function)
-        return "@njit\n" + ast.unparse(tree)
+        return "@njit(error_model='numpy')\n" + ast.unparse(tree)
 
     def _parse(self, function: Callable[..., Any]) -> ast.FunctionDef:
         try:

@@ -121,7 +121,8 @@ class Program:
             self.lanes[interval] = self._i.take(_HEADER, [0, 0, interval, builtin.NONE])
         for identifier, plan in self.plan.nodes.items():
             if isinstance(plan.node, StreamInput):
-                header = self._i.take(3, [0, 0, plan.node.interval])
+                lane = self.lanes[plan.node.interval]
+                header = lane if self._is_alone(identifier) else self._i.take(3, [0, 0, plan.node.interval])
                 self.sources[identifier] = Source(header, 0, plan.width, plan.fields or ())
             elif plan.is_compiled:
                 self._states[identifier] = self._reserve_state(plan)
@@ -132,7 +133,7 @@ class Program:
         node = plan.node
         assert isinstance(node, OperatorNode)  # only operators have compiled state
         size = _window(node)
-        wide, width = node.operator.state(node.params), len(node.inputs)
+        wide, width = node.operator.state, len(node.inputs)
         floats, counters = {
             "pointwise": (0, []), "cross_section": (0, []),
             "window": (width * 2 * size, [0]),
@@ -179,16 +180,27 @@ class Program:
         start = self._i.take(len(flat), flat)
         return [Call(start, start + len(flat))]
 
+    def _is_alone(self, stream: str) -> bool:
+        """Whether a stream alone decides the rows of its lane: then its bars need no placing."""
+        interval = self.plan.nodes[stream].node.interval
+        rivals = [k for k, p in self.plan.nodes.items() if isinstance(p.node, StreamInput) and p.node.interval == interval]
+        return rivals == [stream] and not self._shorter(interval)
+
+    def _shorter(self, interval: int) -> list[int]:
+        """Shorter lanes that nodes of a lane read."""
+        return sorted({
+            e.node.interval for p in self.plan.nodes.values() if p.node.interval == interval
+            for e in p.inputs if e.node is not None and e.node.interval < interval
+        })
+
     def _lane_calls(self) -> list[tuple[int, int]]:
         calls = []
         for interval, lane in self.lanes.items():
             own = [s.header for k, s in self.sources.items() if self.plan.nodes[k].node.interval == interval]
-            shorter = sorted({
-                e.node.interval for p in self.plan.nodes.values() if p.node.interval == interval
-                for e in p.inputs if e.node is not None and e.node.interval < interval
-            })
-            feeders = own + [self.lanes[j] for j in shorter]
+            feeders = own + [self.lanes[j] for j in self._shorter(interval)]
             self._values_at(lane + 1, self._i.take(self.capacity))
+            if feeders == [lane]:
+                continue
             block = [lane, len(feeders), *feeders, *[0] * len(feeders)]
             calls.append((builtin.address(builtin.KERNELS["lane_rows"]), self._i.take(len(block), block)))
         return calls
@@ -201,8 +213,12 @@ class Program:
 
     def _place(self, identifier: str, plan: PlanNode) -> list[tuple[int, int]]:
         source, stride = self.sources[identifier], self.capacity * plan.width
-        self._values_at(source.header + 1, self._i.take(self.capacity))
         source.staging = self._f.take(stride * len(source.fields))
+        if self._is_alone(identifier):
+            present = self._i.take(self.capacity, [1] * self.capacity)
+            self._define(identifier, source.fields, source.staging, present, plan.width)
+            return []
+        self._values_at(source.header + 1, self._i.take(self.capacity))
         out, mask = self._f.take(stride * len(source.fields)), self._i.take(self.capacity)
         self._define(identifier, source.fields, out, mask, plan.width)
         lane = self.lanes[plan.node.interval]
@@ -230,15 +246,14 @@ class Program:
         for edge in plan.inputs:
             inputs += self._input(edge, node, calls)
         width, height, stride = len(plan.inputs), len(node.outputs), self.capacity * plan.width
-        wide = node.operator.state(node.params)
         out, mask = self._f.take(stride * height), self._i.take(self.capacity)
         self._define(identifier, node.outputs, out, mask, plan.width)
-        params = self._f.take(len(node.params), [float("nan") if v is None else float(v) for v in node.params.values()] or None)
-        scratch = self._f.take(max((width + height) * plan.width, width + height + 2 * wide))
+        params = self._f.take(max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None)
+        scratch = self._f.take((width + height) * plan.width if node.operator.kind == "cross_section" else 0)
         first = next(e.node for e in plan.inputs if e.node is not None)
         block = [
             self.lanes[node.interval], plan.width, mask, out, stride, params, *self._states[identifier],
-            _window(node), scratch, wide, self.lanes[first.interval], *inputs,
+            _window(node), scratch, self.lanes[first.interval], *inputs,
         ]
         calls.append((builtin.address(load_kernel(node.operator)), self._i.take(len(block), block)))
         return calls

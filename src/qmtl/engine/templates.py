@@ -3,7 +3,8 @@
 A kernel sees the whole engine as two flat arrays, ``i`` (int64) and ``f`` (float64), and the
 position ``pc`` of its own block of settings in ``i`` (see :mod:`qmtl.engine.program`). Every kernel
 consumes the rows of one chunk and carries its state in the arrays: a history is a few long chunks,
-live data are many chunks of one row, and the code is the same.
+live data are many chunks of one row, and the code is the same. Inputs, aggregates and states are
+tuples of numbers, so that they live in registers.
 """
 
 HEADER = '''\
@@ -14,7 +15,7 @@ from numba import carray, cfunc, njit, types
 
 {steps}
 
-@njit
+@njit(error_model="numpy")
 def kernel(i, f, pc):
 {body}
 
@@ -30,18 +31,16 @@ PROLOGUE = """\
     lane = i[pc]
     n = i[lane]
     buckets = i[lane + 1]
+    interval = i[lane + 2]
     S = i[pc + 1]
     mask = i[pc + 2]
     out = i[pc + 3]
     stride = i[pc + 4]
-    p = f[i[pc + 5]:i[pc + 5] + {n_params}]
+    P = i[pc + 5]
+    p = ({params})
     fs = i[pc + 6]
     ns = i[pc + 7]
     N = i[pc + 8]
-    W = i[pc + 10]
-    scratch = i[pc + 9]
-    x = f[scratch:scratch + {K}]
-    y = f[scratch + {K}:scratch + {K} + {M}]
 {unpack}
 """
 
@@ -52,32 +51,30 @@ POINTWISE = """\
             continue
         i[mask + t] = 1
         for s in range(S):
-{load}
-            step(x, p, y)
+            y = step(({x}), p)
 {store}
 """
 
 # Mirrored ring: each value is written twice, N apart, so that the last N are always contiguous.
 WINDOW = """\
+    c = i[ns]
+    pos = c % N
     for t in range(n):
         i[mask + t] = 0
         if {absent}:
             continue
-        c = i[ns]
-        pos = c % N
-        i[ns] = c + 1
         ready = c + 1 >= N
         if ready:
             i[mask + t] = 1
         for s in range(S):
-{load}
             ring = f[fs + s * {K} * 2 * N:fs + (s + 1) * {K} * 2 * N].reshape(({K}, 2 * N))
-            for k in range({K}):
-                ring[k, pos] = x[k]
-                ring[k, pos + N] = x[k]
+{ring_write}
             if ready:
-                step(ring[:, pos + 1:pos + 1 + N], p, y)
+                y = step(ring[:, pos + 1:pos + 1 + N], p)
 {store}
+        c += 1
+        pos = pos + 1 if pos + 1 < N else 0
+    i[ns] = c
 """
 
 # Sliding aggregation with blocks anchored at absolute buckets: a window is the suffix of its oldest
@@ -86,111 +83,109 @@ WINDOW = """\
 # State of a symbol: prefix [W], then a ring [N, W] of leaves (open block) or suffixes (closed ones).
 # Shared by the symbols: count, start of the open block, its end in time, ring of next-block starts.
 FOLD = """\
-    agg = f[scratch + {K} + {M}:scratch + {K} + {M} + W]
-    tmp = f[scratch + {K} + {M} + W:scratch + {K} + {M} + 2 * W]
-    interval = i[lane + 2]
-    size = (N + 1) * W
+    size = (N + 1) * {W}
+    c = i[ns]
+    first = i[ns + 1]
+    limit = i[ns + 2]
+    nexts = ns + 3
+    pos = c % N
     for t in range(n):
         i[mask + t] = 0
         if {absent}:
             continue
-        c = i[ns]
-        first = i[ns + 1]
-        opens = i[buckets + t] >= i[ns + 2]
+        bucket = i[buckets + t]
+        opens = bucket >= limit
         if opens:
-            for q in range(first, c):
-                i[ns + 3 + q % N] = c
+            at = pos
+            for q in range(c - first):
+                at = at - 1 if at > 0 else N - 1
+                i[nexts + at] = c
             for s in range(S):
-                ring = fs + s * size + W
-                for q in range(c - 2, first - 1, -1):
-                    a = f[ring + (q % N) * W:ring + (q % N) * W + W]
-                    b = f[ring + ((q + 1) % N) * W:ring + ((q + 1) % N) * W + W]
-                    merge(a, b, tmp)
-                    for w in range(W):
-                        a[w] = tmp[w]
+                ring = fs + s * size + {W}
+                at = ring + (pos - 1 if pos > 0 else N - 1) * {W}
+                agg = {get_at}
+                for q in range(c - first - 1):
+                    at = at - {W} if at > ring else ring + (N - 1) * {W}
+                    agg = merge({get_at}, agg)
+                    {put_at}
             first = c
-            i[ns + 1] = c
-            i[ns + 2] = (i[buckets + t] // interval // N + 1) * N * interval
-        i[ns] = c + 1
+            limit = (bucket // interval // N + 1) * N * interval
         ready = c + 1 >= N
-        pos = c % N
-        oldest = pos + 1
-        if oldest == N:
-            oldest = 0
+        oldest = pos + 1 if pos + 1 < N else 0
         if ready:
             i[mask + t] = 1
         for s in range(S):
-{load}
-            prefix = f[fs + s * size:fs + s * size + W]
-            ring = fs + s * size + W
-            leaf = f[ring + pos * W:ring + pos * W + W]
-            lift(x, p, leaf)
-            if opens:
-                for w in range(W):
-                    prefix[w] = leaf[w]
-            else:
-                merge(prefix, leaf, tmp)
-                for w in range(W):
-                    prefix[w] = tmp[w]
+            leaf = lift(({x}), p)
+            ring = fs + s * size + {W}
+            at = ring + pos * {W}
+            agg = leaf
+            {put_at}
+            at = ring - {W}
+            if not opens:
+                agg = merge({get_at}, leaf)
+            {put_at}
             if ready:
-                if c + 1 - N >= first:
-                    for w in range(W):
-                        agg[w] = prefix[w]
-                else:
-                    for w in range(W):
-                        agg[w] = f[ring + oldest * W + w]
-                    q = i[ns + 3 + oldest]
+                if c + 1 - N < first:
+                    prefix = agg
+                    at = ring + oldest * {W}
+                    agg = {get_at}
+                    q = i[nexts + oldest]
                     while q < first:
-                        at = ring + (q % N) * W
-                        merge(agg, f[at:at + W], tmp)
-                        for w in range(W):
-                            agg[w] = tmp[w]
-                        q = i[ns + 3 + q % N]
-                    merge(agg, prefix, tmp)
-                    for w in range(W):
-                        agg[w] = tmp[w]
-                step(agg, p, y)
+                        at = ring + (q % N) * {W}
+                        agg = merge(agg, {get_at})
+                        q = i[nexts + q % N]
+                    agg = merge(agg, prefix)
+                y = step(agg, p)
 {store}
+        c += 1
+        pos = oldest
+    i[ns] = c
+    i[ns + 1] = first
+    i[ns + 2] = limit
 """
 
 # Anchored restart: at the first row of each absolute block of N buckets the state is rebuilt from
 # the last N rows, so it depends on bounded, absolutely placed bars only.
 # State of a symbol: state [W], then a ring [N, K] of inputs. Shared: count, end of the block in time.
 RECURSIVE = """\
-    interval = i[lane + 2]
-    size = W + N * {K}
+    size = {W} + N * {K}
+    c = i[ns]
+    limit = i[ns + 1]
+    pos = c % N
     for t in range(n):
         i[mask + t] = 0
         if {absent}:
             continue
-        c = i[ns]
-        opens = i[buckets + t] >= i[ns + 1]
+        opens = i[buckets + t] >= limit
         if opens:
-            i[ns + 1] = (i[buckets + t] // interval // N + 1) * N * interval
-        i[ns] = c + 1
+            limit = (i[buckets + t] // interval // N + 1) * N * interval
         ready = c + 1 >= 2 * N
-        pos = c % N
         if ready:
             i[mask + t] = 1
         for s in range(S):
-            state = f[fs + s * size:fs + s * size + W]
-            ring = fs + s * size + W
+            at = fs + s * size
+            ring = at + {W}
+            agg = {get_at}
             if opens:
-                for w in range(W):
-                    state[w] = 0.0
+                agg = ({zeros})
                 for q in range(max(0, c - N), c):
-                    at = ring + (q % N) * {K}
-                    step(state, f[at:at + {K}], p, y)
-{load}
+                    back = ring + (q % N) * {K}
+                    agg, y = step(agg, ({x_back}), p)
+            x = ({x})
+            agg, y = step(agg, x, p)
+            {put_at}
             at = ring + pos * {K}
-            for k in range({K}):
-                f[at + k] = x[k]
-            step(state, x, p, y)
+{ring_store}
             if ready:
-{store_deep}
+{store}
+        c += 1
+        pos = pos + 1 if pos + 1 < N else 0
+    i[ns] = c
+    i[ns + 1] = limit
 """
 
 CROSS_SECTION = """\
+    scratch = i[pc + 9]
     panel = f[scratch:scratch + {K} * S].reshape(({K}, S))
     result = f[scratch + {K} * S:scratch + ({K} + {M}) * S].reshape(({M}, S))
     for t in range(n):
@@ -199,7 +194,7 @@ CROSS_SECTION = """\
             continue
         i[mask + t] = 1
         for s in range(S):
-{load_panel}
+{panel}
         step(panel, p, result)
         for m in range({M}):
             for s in range(S):
@@ -210,12 +205,11 @@ CROSS_SECTION = """\
 # begun before the first row ever seen is dropped: another run may have seen more of it.
 # State of a symbol: buffer [K, N]. Shared: rows collected, bucket, first row ever, seen any.
 RESAMPLE = """\
-    source = i[pc + 11]
-    interval = i[lane + 2]
+    source = i[pc + 10]
     q = 0
     for t in range(n + 1):
-        i_end = i[buckets + t] + interval if t < n else (1 << 62)
-        while q < i[source] and i[i[source + 1] + q] < i_end:
+        end = i[buckets + t] + interval if t < n else (1 << 62)
+        while q < i[source] and i[i[source + 1] + q] < end:
             if not ({absent_at_q}):
                 ts = i[i[source + 1] + q]
                 b = ts // interval * interval
@@ -229,9 +223,7 @@ RESAMPLE = """\
                 c = i[ns]
                 i[ns] = c + 1
                 for s in range(S):
-{load_at_q}
-                    for k in range({K}):
-                        f[fs + (s * {K} + k) * N + c] = x[k]
+{collect}
             q += 1
         if t == n:
             break
@@ -241,7 +233,7 @@ RESAMPLE = """\
         if full:
             for s in range(S):
                 rows = f[fs + s * {K} * N:fs + (s + 1) * {K} * N].reshape(({K}, N))
-                step(rows[:, :i[ns]], p, y)
+                y = step(rows[:, :i[ns]], p)
 {store}
 """
 

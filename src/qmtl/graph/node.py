@@ -398,7 +398,7 @@ class OperatorNode(Node):
         operator = self.operator
         return {
             "interval": self.interval, "kind": operator.kind, "params": self.params,
-            "window": operator.window(self.params), "state": operator.state(self.params),
+            "window": operator.window(self.params), "state": operator.state,
             "inputs": [edge.canonical() for edge in self.inputs],
         }
 

@@ -92,7 +92,7 @@ class Operator:
     outputs: tuple[str, ...]
     params: Mapping[str, Param]
     window: Callable[[Params], int]
-    state: Callable[[Params], int]
+    state: int = 0
     lift: Step | None = None
     merge: Step | None = None
     doc: str = field(default="", repr=False, compare=False)
@@ -157,7 +157,7 @@ class Operator:
 def operator(
     *, kind: Kind, inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("value",),
     params: Mapping[str, Param] | None = None, window: Callable[[Params], int] | None = None,
-    state: Callable[[Params], int] | int = 0, lift: Step | None = None, merge: Step | None = None,
+    state: int = 0, lift: Step | None = None, merge: Step | None = None,
     version: int = 1, name: str | None = None,
 ) -> Callable[[Step], Operator]:
     """Declare an operator; batch, stream, snapshots, identity and checks come with it.
@@ -166,22 +166,25 @@ def operator(
     ----------
     kind : Kind
         ===============  ==========================================================================
-        pointwise        ``step(x, p, out)``: ``x`` float64[inputs] of one symbol at one bar
-        window           ``step(w, p, out)``: ``w`` float64[inputs, window], oldest first
-        fold             ``step(agg, p, out)`` with ``lift(x, p, agg)`` and associative
-                         ``merge(a, b, out)``; ``agg`` float64[state]
-        recursive        ``step(state, x, p, out)``: ``state`` float64[state], zero at a restart
+        pointwise        ``step(x, p) -> y``: ``x`` the inputs of one symbol at one bar
+        window           ``step(w, p) -> y``: ``w`` float64[inputs, window], oldest first
+        fold             ``step(agg, p) -> y`` with ``lift(x, p) -> agg`` and an associative
+                         ``merge(a, b) -> agg``; ``agg`` is a tuple of ``state`` floats
+        recursive        ``step(state, x, p) -> (state, y)``: ``state`` a tuple of floats, zero at
+                         a restart
         cross_section    ``step(x, p, out)``: ``x`` float64[inputs, S], ``out`` float64[outputs, S]
-        resample         ``step(w, p, out)``: ``w`` float64[inputs, bars in the longer bucket]
+        resample         ``step(w, p) -> y``: ``w`` float64[inputs, bars in the longer bucket]
         ===============  ==========================================================================
+
+        ``x`` and ``p`` are tuples of floats; ``y`` is a float for one output, a tuple for several.
     inputs, outputs : tuple of str
         Names in order.
     params : mapping, optional
-        Parameters, seen by the step as ``p`` float64[params] in this order.
+        Parameters, seen by the step as ``p`` in this order.
     window : callable, optional
         Bars of memory from the parameters; 1 by default.
-    state : int or callable, optional
-        Width of the state (recursive) or of the aggregate (fold), from the parameters if callable.
+    state : int
+        Width of the state (recursive) or of the aggregate (fold).
     version : int
         Raise it when the meaning changes.
 
@@ -189,8 +192,8 @@ def operator(
     --------
     >>> from qmtl.graph.operator import Param, operator
     >>> @operator(kind="window", params={"period": Param(int, minimum=1)}, window=lambda p: p["period"])
-    ... def mid_range(w, p, out):
-    ...     out[0] = (w[0].max() + w[0].min()) / 2
+    ... def mid_range(w, p):
+    ...     return (w[0].max() + w[0].min()) / 2
     >>> mid_range.signature
     'mid_range(x, period)'
     """
@@ -199,8 +202,7 @@ def operator(
         made = Operator(
             name=name or step.__name__, version=version, kind=kind, step=step, inputs=inputs, outputs=outputs,
             params=dict(params or {}), window=window or (lambda _: 1),
-            state=state if callable(state) else (lambda _, width=state: width),  # type: ignore[misc]
-            lift=lift, merge=merge, doc=inspect.getdoc(step) or "",
+            state=state, lift=lift, merge=merge, doc=inspect.getdoc(step) or "",
         )
         if made.is_library:
             _register(made)

@@ -25,7 +25,7 @@ def _ema_window(p):
 
 
 @operator(kind="fold", params=_PERIOD, window=_period, state=1, lift=_value, merge=_sum)
-def sma(agg, p, out):
+def sma(agg, p):
     """Simple moving average of the last ``period`` values (TA-Lib ``SMA``).
 
     Examples
@@ -35,24 +35,24 @@ def sma(agg, p, out):
     >>> sma(StreamInput(tags=["BTC"], interval="1m").close, 20).period
     20
     """
-    out[0] = agg[0] / p[0]
+    return agg[0] / p[0]
 
 
 @operator(
     kind="recursive", window=_ema_window, state=3,
     params={"period": Param(int, minimum=1), "forgotten": FORGOTTEN, "window": Param(int, None, minimum=1)},
 )
-def ema(state, x, p, out):
+def ema(state, x, p):
     """Exponential moving average, seeded by a simple average (TA-Lib ``EMA``).
 
     ``ema += 2 / (period + 1) * (x - ema)``; restarted ``window`` bars before each absolute block, by
     default so far back that less than ``forgotten`` of the seed is left.
     """
     n = p[0]
-    state[0] += 1.0
-    if state[0] <= n:
-        state[1] += x[0]
-        state[2] = state[1] / state[0]
+    count, seed, mean = state[0] + 1.0, state[1], state[2]
+    if count <= n:
+        seed += x[0]
+        mean = seed / count
     else:
-        state[2] += 2.0 / (n + 1.0) * (x[0] - state[2])
-    out[0] = state[2]
+        mean += 2.0 / (n + 1.0) * (x[0] - mean)
+    return (count, seed, mean), mean

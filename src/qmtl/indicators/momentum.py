@@ -20,38 +20,35 @@ def _macd_window(p):
     kind="recursive", window=_rsi_window, state=4,
     params={"period": Param(int, 14, minimum=2), "forgotten": FORGOTTEN, "window": Param(int, None, minimum=2)},
 )
-def rsi(state, x, p, out):
+def rsi(state, x, p):
     """Relative strength index of Wilder, 0 to 100 (TA-Lib ``RSI``).
 
     Gains and losses are smoothed with weight ``1 / period`` after a seed of their simple averages;
     100 times gain over gain plus loss, 0 where nothing moved.
     """
     n = p[0]
-    count = state[0]
-    state[0] = count + 1.0
-    change = x[0] - state[1]
-    state[1] = x[0]
+    count, before, up, down = state
     if count == 0.0:
-        out[0] = math.nan
-        return
-    gain = change if change > 0.0 else 0.0 if change <= 0.0 else change
-    loss = -change if change < 0.0 else 0.0 if change >= 0.0 else change
+        return (1.0, x[0], 0.0, 0.0), math.nan
+    change = x[0] - before
+    gain = 0.0 if change <= 0.0 else change
+    loss = 0.0 if change >= 0.0 else -change
     if count <= n:
-        state[2] += gain / n
-        state[3] += loss / n
+        up += gain / n
+        down += loss / n
     else:
-        state[2] = (state[2] * (n - 1.0) + gain) / n
-        state[3] = (state[3] * (n - 1.0) + loss) / n
-    moved = state[2] + state[3]
-    out[0] = 0.0 if moved == 0.0 else 100.0 * (state[2] / moved)
+        up = (up * (n - 1.0) + gain) / n
+        down = (down * (n - 1.0) + loss) / n
+    moved = up + down
+    return (count + 1.0, x[0], up, down), 0.0 if moved == 0.0 else 100.0 * (up / moved)
 
 
 @operator(
-    kind="recursive", window=_macd_window, state=7, outputs=("macd", "signal", "histogram"),
+    kind="recursive", window=_macd_window, state=5, outputs=("macd", "signal", "histogram"),
     params={"fast": Param(int, 12, minimum=1), "slow": Param(int, 26, minimum=1), "signal": Param(int, 9, minimum=1),
             "forgotten": FORGOTTEN, "window": Param(int, None, minimum=1)},
 )
-def macd(state, x, p, out):
+def macd(state, x, p):
     """Moving average convergence and divergence (TA-Lib ``MACD``).
 
     ``macd`` is the fast less the slow exponential average, ``signal`` the exponential average of
@@ -59,21 +56,16 @@ def macd(state, x, p, out):
     the last ``fast`` bars of the slow one's seed.
     """
     fast, slow, smooth = min(p[0], p[1]), max(p[0], p[1]), p[2]
-    state[0] += 1.0
-    n = state[0]
-    if n <= slow:
-        state[1] += x[0] / slow
-        if n > slow - fast:
-            state[2] += x[0] / fast
+    count, far, near, seen, signal = state
+    count += 1.0
+    if count <= slow:
+        far += x[0] / slow
+        near += x[0] / fast if count > slow - fast else 0.0
     else:
-        state[1] += 2.0 / (slow + 1.0) * (x[0] - state[1])
-        state[2] += 2.0 / (fast + 1.0) * (x[0] - state[2])
-    out[0] = state[2] - state[1]
-    if n >= slow:
-        state[3] += 1.0
-        if state[3] <= smooth:
-            state[4] += out[0] / smooth
-        else:
-            state[4] += 2.0 / (smooth + 1.0) * (out[0] - state[4])
-    out[1] = state[4]
-    out[2] = out[0] - state[4]
+        far += 2.0 / (slow + 1.0) * (x[0] - far)
+        near += 2.0 / (fast + 1.0) * (x[0] - near)
+    line = near - far
+    if count >= slow:
+        seen += 1.0
+        signal += line / smooth if seen <= smooth else 2.0 / (smooth + 1.0) * (line - signal)
+    return (count, far, near, seen, signal), (line, signal, line - signal)

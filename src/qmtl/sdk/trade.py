@@ -18,15 +18,15 @@ TARGET_KINDS = {"target_position": "position", "target_weight": "weight"}
 
 
 @operator(kind="pointwise", inputs=("signal", "price"), params={"size": Param(float, 1.0)}, name="target_position")
-def _position(x, p, out):  # type: ignore[no-untyped-def]
+def _position(x, p):  # type: ignore[no-untyped-def]
     """Units to hold: signal times size; NaN keeps what is held."""
-    out[0] = x[0] * p[0] if not math.isnan(x[1]) else math.nan
+    return x[0] * p[0] if not math.isnan(x[1]) else math.nan
 
 
 @operator(kind="pointwise", inputs=("signal", "price"), params={"weight": Param(float, 1.0)}, name="target_weight")
-def _weight(x, p, out):  # type: ignore[no-untyped-def]
+def _weight(x, p):  # type: ignore[no-untyped-def]
     """Share of equity to hold: signal times weight; NaN keeps what is held."""
-    out[0] = x[0] * p[0] if not math.isnan(x[1]) else math.nan
+    return x[0] * p[0] if not math.isnan(x[1]) else math.nan
 
 
 def target_position(signal: Any, *, price: Node | Field, size: float = 1.0, name: str | None = None, interval: Any = None) -> OperatorNode:

@@ -12,7 +12,7 @@ def _with_current(p):
 
 
 @operator(kind="window", params=_PERIODS, window=_with_current)
-def lag(w, p, out):
+def lag(w, p):
     """Value ``periods`` bars ago.
 
     Examples
@@ -22,25 +22,22 @@ def lag(w, p, out):
     >>> lag(StreamInput(tags=["BTC"], interval="1m").close, 3).period
     4
     """
-    out[0] = w[0, 0]
+    return w[0, 0]
 
 
 @operator(kind="window", params=_PERIODS, window=_with_current)
-def log_return(w, p, out):
+def log_return(w, p):
     """Logarithm of the value over the value ``periods`` bars ago; NaN where either is not positive."""
     now, then = w[0, w.shape[1] - 1], w[0, 0]
-    out[0] = math.log(now / then) if now > 0.0 and then > 0.0 else math.nan
+    return math.log(now / then) if now > 0.0 and then > 0.0 else math.nan
 
 
 @operator(kind="window", inputs=("a", "b"), window=lambda p: 2)
-def crossover(w, p, out):
+def crossover(w, p):
     """1 at the bar where ``a`` goes from at most ``b`` to above it, -1 at the reverse, else 0."""
     before, now = w[0, 0] - w[1, 0], w[0, 1] - w[1, 1]
     if math.isnan(before) or math.isnan(now):
-        out[0] = math.nan
-    elif before <= 0.0 and now > 0.0:
-        out[0] = 1.0
-    elif before >= 0.0 and now < 0.0:
-        out[0] = -1.0
-    else:
-        out[0] = 0.0
+        return math.nan
+    if before <= 0.0 and now > 0.0:
+        return 1.0
+    return -1.0 if before >= 0.0 and now < 0.0 else 0.0

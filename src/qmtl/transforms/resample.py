@@ -12,45 +12,42 @@ if TYPE_CHECKING:
 
 
 @operator(kind="resample", inputs=("open", "high", "low", "close"), outputs=("open", "high", "low", "close"))
-def ohlc(w, p, out):
+def ohlc(w, p):
     """First open, highest high, lowest low and last close of the bars in each longer bar.
 
     A symbol's NaN bars are passed over; it is NaN only where it has no bar at all.
     """
-    for k in range(4):
-        out[k] = math.nan
+    opened = high = low = close = math.nan
     for t in range(w.shape[1]):
         if math.isnan(w[3, t]):
             continue
-        if math.isnan(out[0]):
-            out[0] = w[0, t]
-            out[1] = w[1, t]
-            out[2] = w[2, t]
-        out[1] = max(out[1], w[1, t])
-        out[2] = min(out[2], w[2, t])
-        out[3] = w[3, t]
+        if math.isnan(opened):
+            opened, high, low = w[0, t], w[1, t], w[2, t]
+        high = max(high, w[1, t])
+        low = min(low, w[2, t])
+        close = w[3, t]
+    return opened, high, low, close
 
 
 @operator(kind="resample", inputs=("volume",), outputs=("value",))
-def total(w, p, out):
+def total(w, p):
     """Sum of the values in each longer bar; NaN values are passed over."""
-    count = 0
-    out[0] = 0.0
+    count, found = 0, 0.0
     for t in range(w.shape[1]):
         if not math.isnan(w[0, t]):
-            out[0] += w[0, t]
+            found += w[0, t]
             count += 1
-    if count == 0:
-        out[0] = math.nan
+    return found if count > 0 else math.nan
 
 
 @operator(kind="resample", inputs=("x",))
-def last(w, p, out):
+def last(w, p):
     """Last value that is not NaN in each longer bar."""
-    out[0] = math.nan
+    found = math.nan
     for t in range(w.shape[1]):
         if not math.isnan(w[0, t]):
-            out[0] = w[0, t]
+            found = w[0, t]
+    return found
 
 
 def resample(source: Node | Field, interval: int | str, *, name: str | None = None, tags: list[str] | None = None) -> OperatorNode:
