@@ -25,8 +25,8 @@ from qmtl.graph.operator import Operator
 on_compile: list[Callable[[str], None]] = []
 
 
-def kernel_source(operator: Operator, *, python_mode: bool) -> str:
-    """Return the module text of an operator's kernel.
+def kernel_source(operator: Operator, *, single: bool, python_mode: bool) -> str:
+    """Return the module text of an operator's kernel, for one symbol or for many.
 
     Raises
     ------
@@ -36,42 +36,47 @@ def kernel_source(operator: Operator, *, python_mode: bool) -> str:
     names = {"step": operator.step, "lift": operator.lift, "merge": operator.merge}
     steps = _Sources(operator.name)
     text = "\n\n".join(steps.define(alias, function) for alias, function in names.items() if function is not None)
-    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**_parts(operator))
+    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**_parts(operator, single))
     return templates.HEADER.format(name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode)
 
 
-def _parts(operator: Operator) -> dict[str, Any]:
+def _parts(operator: Operator, single: bool) -> dict[str, Any]:
     """Return what the templates leave open, unrolled for this number of inputs, outputs and states."""
     width, height, wide = len(operator.inputs), len(operator.outputs), operator.state
-    inputs, states = range(width), range(wide)
+    inputs, outputs, states = range(width), range(height), range(wide)
+
+    def cell(k: int, row: str) -> str:
+        return f"x{k}[{row}]" if single else f"f[a{k} + {row} * r{k} + s * s{k}]"
+
+    def store(depth: int) -> str:
+        values = ["y"] if height == 1 else [f"y[{m}]" for m in outputs]
+        places = (f"y{m}[t]" if single else f"f[out + {m} * stride + t * S + s]" for m in outputs)
+        return _indent((f"{place} = {value}" for place, value in zip(places, values, strict=True)), depth)
+
     return {
-        "K": width, "M": height, "W": wide,
+        "K": width, "M": height, "W": wide, "S": "1" if single else "i[pc + 1]",
         "params": _tuple(f"f[P + {k}]" for k in range(max(1, len(operator.params)))),
-        "unpack": _indent((f"{name}{k} = i[pc + {11 + 4 * k + j}]" for k in inputs for j, name in enumerate("arsm")), 4),
-        "absent": _absent(width, "t"), "absent_at_q": _absent(width, "q"),
-        "x": _tuple(_cell(k, "t") for k in inputs), "x_back": _tuple(f"f[back + {k}]" for k in inputs),
+        "unpack": _unpack(inputs, outputs, single),
+        "absent": " or ".join(f"m{k}[t] == 0" for k in inputs), "absent_at_q": " or ".join(f"m{k}[q] == 0" for k in inputs),
+        "x": _tuple(cell(k, "t") for k in inputs), "x_back": _tuple(f"f[back + {k}]" for k in inputs),
         "get_at": "(" + _tuple(f"f[at + {w}]" for w in states) + ")", "zeros": _tuple("0.0" for _ in states),
         "put_at": "; ".join(f"f[at + {w}] = agg[{w}]" for w in states),
-        "ring_write": _indent((f"ring[{k}, pos] = {_cell(k, 't')}; ring[{k}, pos + N] = {_cell(k, 't')}" for k in inputs), 12),
+        "ring_write": _indent((f"ring[{k}, pos] = {cell(k, 't')}; ring[{k}, pos + N] = {cell(k, 't')}" for k in inputs), 12),
         "ring_store": _indent((f"f[at + {k}] = x[{k}]" for k in inputs), 12),
-        "panel": _indent((f"panel[{k}, s] = {_cell(k, 't')}" for k in inputs), 12),
-        "collect": _indent((f"f[fs + (s * {width} + {k}) * N + c] = {_cell(k, 'q')}" for k in inputs), 20),
-        "store": _store(height, 12 if operator.kind == "pointwise" else 16),
+        "panel": _indent((f"panel[{k}, s] = {cell(k, 't')}" for k in inputs), 12),
+        "collect": _indent((f"f[fs + (s * {width} + {k}) * N + c] = {cell(k, 'q')}" for k in inputs), 20),
+        "store": store(12 if operator.kind == "pointwise" else 16),
     }
 
 
-def _cell(k: int, row: str) -> str:
-    return f"f[a{k} + {row} * r{k} + s * s{k}]"
-
-
-def _absent(width: int, row: str) -> str:
-    return " or ".join(f"(m{k} >= 0 and i[m{k} + {row}] == 0)" for k in range(width))
-
-
-def _store(height: int, depth: int) -> str:
-    if height == 1:
-        return _indent(["f[out + t * S + s] = y"], depth)
-    return _indent((f"f[out + {m} * stride + t * S + s] = y[{m}]" for m in range(height)), depth)
+def _unpack(inputs: Iterable[int], outputs: Iterable[int], single: bool) -> str:
+    lines = []
+    for k in inputs:
+        at = f"pc + {11 + 4 * k}"
+        lines += [f"a{k} = i[{at}]", f"r{k} = i[{at} + 1]", f"s{k} = i[{at} + 2]", f"m{k} = i[i[{at} + 3]:i[{at} + 3] + rows]"]
+        lines += [f"x{k} = f[a{k}:a{k} + rows]"] if single else []
+    lines += [f"y{m} = f[out + {m} * stride:out + {m} * stride + n]" for m in outputs] if single else []
+    return _indent(lines, 4)
 
 
 def _tuple(items: Iterable[str]) -> str:
@@ -146,11 +151,11 @@ def _globals_used(function: Callable[..., Any]) -> dict[str, Any]:
     return {name: found[name] for name in sorted(found)}
 
 
-def load_kernel(operator: Operator) -> Any:
+def load_kernel(operator: Operator, *, single: bool) -> Any:
     """Return the compiled kernel of an operator, compiling it at most once per machine."""
     from numba import config
 
-    return _load_module(operator.name, kernel_source(operator, python_mode=bool(config.DISABLE_JIT)))
+    return _load_module(operator.name, kernel_source(operator, single=single, python_mode=bool(config.DISABLE_JIT)))
 
 
 @cache

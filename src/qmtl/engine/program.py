@@ -87,6 +87,7 @@ class Program:
         self._states: dict[str, tuple[int, int]] = {}
         self._aligned: dict[tuple[str, str, int], Column] = {}
         self._align_states: dict[tuple[str, str, int], tuple[int, int]] = {}
+        self._ones: int | None = None
         self._reserve_states()
         self.state_i, self.state_f = self._i.size, self._f.size
         self.calls = self._build()
@@ -215,8 +216,7 @@ class Program:
         source, stride = self.sources[identifier], self.capacity * plan.width
         source.staging = self._f.take(stride * len(source.fields))
         if self._is_alone(identifier):
-            present = self._i.take(self.capacity, [1] * self.capacity)
-            self._define(identifier, source.fields, source.staging, present, plan.width)
+            self._define(identifier, source.fields, source.staging, self._always(), plan.width)
             return []
         self._values_at(source.header + 1, self._i.take(self.capacity))
         out, mask = self._f.take(stride * len(source.fields)), self._i.take(self.capacity)
@@ -251,22 +251,29 @@ class Program:
         params = self._f.take(max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None)
         scratch = self._f.take((width + height) * plan.width if node.operator.kind == "cross_section" else 0)
         first = next(e.node for e in plan.inputs if e.node is not None)
+        seen = first.interval if node.operator.kind == "resample" else node.interval
         block = [
             self.lanes[node.interval], plan.width, mask, out, stride, params, *self._states[identifier],
-            _window(node), scratch, self.lanes[first.interval], *inputs,
+            _window(node), scratch, self.lanes[seen], *inputs,
         ]
-        calls.append((builtin.address(load_kernel(node.operator)), self._i.take(len(block), block)))
+        calls.append((builtin.address(load_kernel(node.operator, single=plan.width == 1)), self._i.take(len(block), block)))
         return calls
 
     def _input(self, edge: Edge, node: OperatorNode, calls: list[tuple[int, int]]) -> list[int]:
         """Return ``[column, step of a row, step of a symbol, mask]`` of one input of an operator."""
         if edge.node is None:
-            return [self._f.take(1, [edge.constant]), 0, 0, -1]
+            return [self._f.take(self.capacity, [edge.constant] * self.capacity), 1, 0, self._always()]
         assert edge.field is not None  # operators read fields
         column = self.columns[edge.node.node_id, edge.field]
         if edge.node.interval != node.interval and node.operator.kind != "resample":
             column = self._align(edge, node.interval, column, calls)
         return [column.at, column.width, 0 if column.width == 1 else 1, column.mask]
+
+    def _always(self) -> int:
+        """Return the mask of what is always there."""
+        if self._ones is None:
+            self._ones = self._i.take(self.capacity, [1] * self.capacity)
+        return self._ones
 
     def _align(self, edge: Edge, interval: int, column: Column, calls: list[tuple[int, int]]) -> Column:
         assert edge.node is not None and edge.field is not None

@@ -4,7 +4,8 @@ A kernel sees the whole engine as two flat arrays, ``i`` (int64) and ``f`` (floa
 position ``pc`` of its own block of settings in ``i`` (see :mod:`qmtl.engine.program`). Every kernel
 consumes the rows of one chunk and carries its state in the arrays: a history is a few long chunks,
 live data are many chunks of one row, and the code is the same. Inputs, aggregates and states are
-tuples of numbers, so that they live in registers.
+tuples of numbers, so that they live in registers. A kernel exists for one symbol, where columns are
+contiguous, and for many.
 """
 
 HEADER = '''\
@@ -30,10 +31,10 @@ if not {python_mode}:
 PROLOGUE = """\
     lane = i[pc]
     n = i[lane]
-    buckets = i[lane + 1]
+    buckets = i[i[lane + 1]:i[lane + 1] + n]
     interval = i[lane + 2]
-    S = i[pc + 1]
-    mask = i[pc + 2]
+    S = {S}
+    mask = i[i[pc + 2]:i[pc + 2] + n]
     out = i[pc + 3]
     stride = i[pc + 4]
     P = i[pc + 5]
@@ -41,15 +42,17 @@ PROLOGUE = """\
     fs = i[pc + 6]
     ns = i[pc + 7]
     N = i[pc + 8]
+    source = i[pc + 10]
+    rows = i[source]
 {unpack}
 """
 
 POINTWISE = """\
     for t in range(n):
         if {absent}:
-            i[mask + t] = 0
+            mask[t] = 0
             continue
-        i[mask + t] = 1
+        mask[t] = 1
         for s in range(S):
             y = step(({x}), p)
 {store}
@@ -60,12 +63,12 @@ WINDOW = """\
     c = i[ns]
     pos = c % N
     for t in range(n):
-        i[mask + t] = 0
+        mask[t] = 0
         if {absent}:
             continue
         ready = c + 1 >= N
         if ready:
-            i[mask + t] = 1
+            mask[t] = 1
         for s in range(S):
             ring = f[fs + s * {K} * 2 * N:fs + (s + 1) * {K} * 2 * N].reshape(({K}, 2 * N))
 {ring_write}
@@ -90,10 +93,10 @@ FOLD = """\
     nexts = ns + 3
     pos = c % N
     for t in range(n):
-        i[mask + t] = 0
+        mask[t] = 0
         if {absent}:
             continue
-        bucket = i[buckets + t]
+        bucket = buckets[t]
         opens = bucket >= limit
         if opens:
             at = pos
@@ -113,7 +116,7 @@ FOLD = """\
         ready = c + 1 >= N
         oldest = pos + 1 if pos + 1 < N else 0
         if ready:
-            i[mask + t] = 1
+            mask[t] = 1
         for s in range(S):
             leaf = lift(({x}), p)
             ring = fs + s * size + {W}
@@ -153,15 +156,15 @@ RECURSIVE = """\
     limit = i[ns + 1]
     pos = c % N
     for t in range(n):
-        i[mask + t] = 0
+        mask[t] = 0
         if {absent}:
             continue
-        opens = i[buckets + t] >= limit
+        opens = buckets[t] >= limit
         if opens:
-            limit = (i[buckets + t] // interval // N + 1) * N * interval
+            limit = (buckets[t] // interval // N + 1) * N * interval
         ready = c + 1 >= 2 * N
         if ready:
-            i[mask + t] = 1
+            mask[t] = 1
         for s in range(S):
             at = fs + s * size
             ring = at + {W}
@@ -190,9 +193,9 @@ CROSS_SECTION = """\
     result = f[scratch + {K} * S:scratch + ({K} + {M}) * S].reshape(({M}, S))
     for t in range(n):
         if {absent}:
-            i[mask + t] = 0
+            mask[t] = 0
             continue
-        i[mask + t] = 1
+        mask[t] = 1
         for s in range(S):
 {panel}
         step(panel, p, result)
@@ -205,13 +208,13 @@ CROSS_SECTION = """\
 # begun before the first row ever seen is dropped: another run may have seen more of it.
 # State of a symbol: buffer [K, N]. Shared: rows collected, bucket, first row ever, seen any.
 RESAMPLE = """\
-    source = i[pc + 10]
+    arrived = i[i[source + 1]:i[source + 1] + rows]
     q = 0
     for t in range(n + 1):
-        end = i[buckets + t] + interval if t < n else (1 << 62)
-        while q < i[source] and i[i[source + 1] + q] < end:
+        end = buckets[t] + interval if t < n else (1 << 62)
+        while q < rows and arrived[q] < end:
             if not ({absent_at_q}):
-                ts = i[i[source + 1] + q]
+                ts = arrived[q]
                 b = ts // interval * interval
                 if i[ns + 3] == 0:
                     i[ns + 3] = 1
@@ -227,13 +230,13 @@ RESAMPLE = """\
             q += 1
         if t == n:
             break
-        b = i[buckets + t]
+        b = buckets[t]
         full = i[ns + 3] == 1 and i[ns + 1] == b and i[ns] > 0 and b >= i[ns + 2]
-        i[mask + t] = 1 if full else 0
+        mask[t] = 1 if full else 0
         if full:
             for s in range(S):
-                rows = f[fs + s * {K} * N:fs + (s + 1) * {K} * N].reshape(({K}, N))
-                y = step(rows[:, :i[ns]], p)
+                bars = f[fs + s * {K} * N:fs + (s + 1) * {K} * N].reshape(({K}, N))
+                y = step(bars[:, :i[ns]], p)
 {store}
 """
 
