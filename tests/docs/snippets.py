@@ -1,11 +1,11 @@
 """Runs the fenced blocks of a document in their order, and compares what they print with what the document shows.
 
-- ``python``: executed in one namespace for the whole document. The document becomes a module whose other lines are blank, so
-  functions have a source and a traceback names the line of the document.
-- ``bash``: each line that starts with ``qmtl`` (or ``uv run qmtl``, ``python -m qmtl``) runs in the document's folder; the
-  installation commands are checked against ``pyproject.toml`` and the documented list, not executed.
+- any language with ``title="name"``: written to that file, for a command further down.
+- ``python`` without a title: executed, in one namespace for the whole document. The document becomes a module whose other
+  lines are blank, so functions have a source and a traceback names the line of the document.
+- ``bash``: lines that run qmtl or a Python file are executed in the document's folder; commands that set up an installation
+  are checked against the documented list and ``pyproject.toml``.
 - ``text`` right after one of these: its output. ``...`` stands for anything, as in doctest.
-- ``yaml title="name"`` and the like (any language with a title, Python too) is written to that file first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from types import ModuleType
 
 FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
 TITLE = re.compile(r'title="([^"]+)"')
-RUNS_QMTL = re.compile(r"^(?:uv run |python -m )?qmtl\b")
+RUNS = re.compile(r"^(?:uv run )?(?:(?P<qmtl>qmtl)|python (?P<module>-m )?(?P<file>[\w./]+))(?= |$)")
 
 #: Commands that set up or check an installation; a test of the suite cannot run them inside itself.
 INSTALLATION = (
@@ -67,6 +67,7 @@ def run(document: Path, folder: Path) -> int:
             place = f"{document.name}:{block.line}"
             if block.title:
                 Path(block.title).write_text(block.text)
+                continue
             if block.language == "python":
                 printed = _python(block, module)
             elif block.language == "bash":
@@ -91,7 +92,7 @@ def _module(document: Path, folder: Path) -> ModuleType:
     source = folder / (document.stem.lower() + "_snippets.py")
     lines = [""] * (document.read_text().count("\n") + 1)
     for block in blocks(document):
-        if block.language == "python":
+        if block.language == "python" and not block.title:
             code = block.text.splitlines()
             lines[block.line - 1 : block.line - 1 + len(code)] = code
     source.write_text("\n".join(lines) + "\n")
@@ -120,10 +121,12 @@ def _command(line: str, place: str) -> str:
             extra = found.groupdict().get("extra")
             assert extra is None or extra in _extras(), f"{place}: there is no extra {extra!r}"
             return ""
-    assert RUNS_QMTL.match(line), f"{place}: do not know how to check `{line}`"
-    words = shlex.split(RUNS_QMTL.sub("", line))
+    runs = RUNS.match(line)
+    assert runs, f"{place}: do not know how to check `{line}`"
+    program = ["-m", "qmtl"] if runs["qmtl"] else [*(["-m"] if runs["module"] else []), runs["file"]]
+    words = [*program, *shlex.split(line[runs.end() :])]
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
-    done = subprocess.run([sys.executable, "-m", "qmtl", *words], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"{place}: `{line}` ended with {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
