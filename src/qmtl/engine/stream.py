@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from qmtl.engine import builtin
 from qmtl.engine.batch import Bars, Collector, Output, chunks
 from qmtl.engine.executor import Chunk, Executor
 from qmtl.engine.plan import Plan
@@ -44,20 +46,18 @@ class Emit:
 
 
 class Effects(Sequence[Emit]):
-    """What an event caused, read from the engine when somebody looks; valid until the next event."""
+    """What the last event caused, read from the engine when somebody looks: valid until the next one."""
 
-    __slots__ = ("_engine", "_made", "_version")
+    __slots__ = ("_engine", "made")
 
-    def __init__(self, engine: StreamEngine, version: int) -> None:
-        self._engine, self._version = engine, version
-        self._made: list[Emit] | None = None
+    def __init__(self, engine: StreamEngine) -> None:
+        self._engine = engine
+        self.made: list[Emit] | None = None
 
     def _all(self) -> list[Emit]:
-        if self._made is None:
-            if self._version != self._engine.version:
-                raise RunError("these effects are gone: a later event was handled", hint="read effects before the next event")
-            self._made = list(self._engine.emitted())
-        return self._made
+        if self.made is None:
+            self.made = list(self._engine.emitted())
+        return self.made
 
     def __len__(self) -> int:
         return len(self._all())
@@ -96,8 +96,8 @@ class StreamEngine:
         self.plan = plan
         self._executor = Executor(plan, _CAPACITY)
         self._fast = _FastPath.of(self._executor)
-        self.version = 0
-        self._end: int | None = None
+        self._effects = Effects(self)
+        self._end = builtin.NONE
 
     def handle(self, event: Sealed) -> Effects:
         """Take an event and return what it caused.
@@ -107,18 +107,20 @@ class StreamEngine:
         DataFormatError
             The event is not later than the last one, or holds a bar that it cannot.
         """
-        if self._end is not None and event.end <= self._end:
+        end = event.end
+        if end <= self._end:
             raise DataFormatError(
-                f"an event for {format_time(event.end)} came after {format_time(self._end)}",
+                f"an event for {format_time(end)} came after {format_time(self._end)}",
                 hint="seal bars in time order; late bars are a new revision",
             )
-        self._end = event.end
-        self.version += 1
+        self._end = end
         if self._fast is not None and len(event.bars) == 1:
             self._fast.run(event)
         else:
-            self._executor.run(event.end, {k: _as_chunk(ts, row) for k, (ts, row) in event.bars.items()})
-        return Effects(self, self.version)
+            self._executor.run(end, {k: _as_chunk(ts, row) for k, (ts, row) in event.bars.items()})
+        effects = self._effects
+        effects.made = None
+        return effects
 
     def emitted(self) -> Iterator[Emit]:
         """Yield what the last event caused, in topological order."""
@@ -178,11 +180,11 @@ class _FastPath:
 
     def __init__(self, executor: Executor, identifier: str) -> None:
         program = executor.program
-        source = program.sources[identifier]
-        self._i, self._f = memoryview(program.i), memoryview(program.f)
-        self._run, self._call, self._program = program.run, program.calls[0], program
-        self._header, self._bucket = source.header, int(program.i[source.header + 1])
-        self._places = [source.staging + k * program.capacity for k in range(len(source.fields))]
+        source, call = program.sources[identifier], program.calls[0]
+        places = [source.staging + k * program.capacity for k in range(len(source.fields))]
+        self._f, self._more = memoryview(program.f), list(enumerate(places))[1:]
+        bucket = int(program.i[source.header + 1])
+        self._tick = partial(builtin.tick, program.i, program.f, call.start, call.stop, source.header, bucket, places[0])
 
     @classmethod
     def of(cls, executor: Executor) -> _FastPath | None:
@@ -193,14 +195,10 @@ class _FastPath:
         return None
 
     def run(self, event: Sealed) -> None:
-        i, f = self._i, self._f
         ((ts, row),) = event.bars.values()
-        i[0] = event.end
-        i[self._header] = 1
-        i[self._bucket] = ts
-        for at, value in zip(self._places, row, strict=True):
-            f[at] = value
-        self._run(self._call)
+        for k, place in self._more:
+            self._f[place] = row[k]
+        self._tick(event.end, ts, row[0])
 
 
 def run_stream(plan: Plan, data: Mapping[str, Bars], *, engine: StreamEngine | None = None) -> dict[str, Output]:
