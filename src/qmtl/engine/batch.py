@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,24 +41,64 @@ def chunk_rows(plan: Plan) -> int:
     return max(16, min(CHUNK_ROWS, _CHUNK_VALUES // values))
 
 
-def chunks(plan: Plan, data: Mapping[str, Bars], rows: int) -> Iterator[tuple[int, dict[str, Chunk]]]:
-    """Cut histories into chunks of at most ``rows`` rows: ``(watermark, bars by stream)``."""
-    at = dict.fromkeys(data, 0)
-    intervals = {k: plan.nodes[k].node.interval for k in data}
-    shortest = min(intervals.values())
+class _Cursor:
+    """Reads one stream's parts in order, as far as asked."""
+
+    def __init__(self, parts: Iterable[Bars], interval: int, fields: tuple[str, ...]) -> None:
+        self._parts, self.interval, self._fields = iter(parts), interval, fields
+        self._bars: Bars | None = None
+        self._at = 0
+        self._refill()
+
+    def _refill(self) -> None:
+        while self._bars is None or self._at >= len(self._bars.ts):
+            self._bars, self._at = next(self._parts, None), 0
+            if self._bars is None:
+                return
+
+    @property
+    def next_end(self) -> int | None:
+        """End of the next bar; None after the last."""
+        return None if self._bars is None else int(self._bars.ts[self._at]) + self.interval
+
+    def take(self, watermark: int) -> Chunk:
+        """Return the bars that end at or before a watermark."""
+        taken: list[Chunk] = []
+        while self._bars is not None:
+            stop = int(np.searchsorted(self._bars.ts, watermark - self.interval, side="right"))
+            part = slice(self._at, stop)
+            if stop > self._at:
+                taken.append((self._bars.ts[part], [self._bars.columns[name][part] for name in self._fields]))
+            self._at = max(stop, self._at)
+            if stop < len(self._bars.ts):
+                break
+            self._refill()
+        if len(taken) == 1:
+            return taken[0]
+        if not taken:
+            return np.zeros(0, np.int64), []
+        return np.concatenate([ts for ts, _ in taken]), [np.concatenate(c) for c in zip(*(cols for _, cols in taken), strict=True)]
+
+
+def chunks(plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], rows: int) -> Iterator[tuple[int, dict[str, Chunk]]]:
+    """Cut histories into chunks of at most ``rows`` rows: ``(watermark, bars by stream)``.
+
+    A history is bars, or an iterable of consecutive parts of them that need not fit into memory.
+    """
+    cursors = {
+        k: _Cursor([bars] if hasattr(bars, "ts") else bars, plan.nodes[k].node.interval, plan.nodes[k].fields or ())  # type: ignore[list-item,arg-type]
+        for k, bars in data.items()
+    }
+    shortest = min(cursor.interval for cursor in cursors.values())
     while True:
-        ends = [int(bars.ts[at[k]]) + intervals[k] for k, bars in data.items() if at[k] < len(bars.ts)]
+        ends = [end for cursor in cursors.values() if (end := cursor.next_end) is not None]
         if not ends:
             return
         watermark = min(ends) + (rows - 1) * shortest
-        made: dict[str, Chunk] = {}
-        for k, bars in data.items():
-            stop = int(np.searchsorted(bars.ts, watermark - intervals[k], side="right"))
-            part = slice(at[k], stop)
-            made[k] = (bars.ts[part], [bars.columns[name][part] for name in plan.nodes[k].fields or ()])
-            at[k] = stop
-        last = max(int(ts[-1]) + intervals[k] for k, (ts, _) in made.items() if len(ts))
-        yield min(watermark, max(last, min(ends))), made
+        made = {k: cursor.take(watermark) for k, cursor in cursors.items()}
+        # Nothing is known to be complete after the last bar: the next one may be of the same bucket.
+        last = max(int(ts[-1]) + cursors[k].interval for k, (ts, _) in made.items() if len(ts))
+        yield last, made
 
 
 class Collector:
@@ -91,8 +131,8 @@ def _joined(parts: list[tuple[Ints, dict[str, Floats]]], objects: tuple[Any, ...
 
 
 def run_batch(
-    plan: Plan, data: Mapping[str, Bars], *, rows: int | None = None, executor: Executor | None = None,
-    on_chunk: Callable[[int], None] | None = None,
+    plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], *, rows: int | None = None, executor: Executor | None = None,
+    on_chunk: Callable[[int], None] | None = None, sink: Callable[[Executor], None] | None = None,
 ) -> dict[str, Output]:
     """Compute a plan over histories.
 
@@ -100,7 +140,7 @@ def run_batch(
     ----------
     plan : Plan
         What to compute and which outputs to keep.
-    data : mapping of stream id to Bars
+    data : mapping of stream id to Bars, or to an iterable of consecutive parts
         Sorted, validated bars.
     rows : int, optional
         Rows of a chunk; the result does not depend on it.
@@ -108,6 +148,8 @@ def run_batch(
         Continue this one instead of a fresh one.
     on_chunk : callable, optional
         Called with the number of bars done after each chunk; may raise to stop.
+    sink : callable, optional
+        Called after each chunk instead of gathering the outputs: memory does not grow with the history.
 
     Returns
     -------
@@ -117,9 +159,10 @@ def run_batch(
     size = rows or chunk_rows(plan)
     running = executor or Executor(plan, size)
     collector, done = Collector(plan), 0
+    take = sink or collector.take
     for watermark, made in chunks(plan, data, size):
         running.run(watermark, made)
-        collector.take(running)
+        take(running)
         done += sum(len(ts) for ts, _ in made.values())
         if on_chunk is not None:
             on_chunk(done)
