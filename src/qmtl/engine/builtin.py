@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import carray, cfunc, config, njit, types
 
 NONE = -(1 << 62)
@@ -169,8 +170,9 @@ else:
 
     def run(i: Any, f: Any, start: int, stop: int) -> None:
         """Run kernels as plain Python; an address is an index into a list of functions."""
-        for k in range(start, stop, 2):
-            _PYTHON_KERNELS[i[k]](i, f, i[k + 1])
+        with np.errstate(all="ignore"):  # compiled code does not warn of NaN and infinity either
+            for k in range(start, stop, 2):
+                _PYTHON_KERNELS[i[k]](i, f, i[k + 1])
 
     def tick(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float) -> None:
         """Store one bar of one stream and run everything."""
