@@ -25,7 +25,9 @@ SACRED = (
 
 @pytest.mark.parametrize("name", EXECUTED)
 def test_snippets_run_and_print_what_the_document_shows(name: str, root: Path, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
-    shutil.copy(real_data("BTC-PERP-1m.parquet"), tmp_path)
+    shipped = tmp_path / "src/qmtl/data"
+    shipped.mkdir(parents=True)
+    shutil.copy(real_data("BTC-PERP-1m.parquet"), shipped)
     assert run(root / name, tmp_path) > 0
 
 

@@ -18,7 +18,7 @@ from importlib import metadata
 from types import FunctionType, ModuleType
 from typing import Any, Literal
 
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, not compiled into the interpreter
+#: Py_TPFLAGS_HEAPTYPE: made at run time, not compiled into the interpreter
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 
@@ -88,7 +88,7 @@ def named(value: Any) -> Named | None:
         return None
     if not isinstance(value, type) and of_module(type(value).__module__) is USER:
         return None
-    if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & _HEAP_TYPE:
+    if isinstance(value, type) and value.__module__ == "builtins" and not value.__flags__ & HEAP_TYPE:
         return Named("builtins", value.__qualname__, STDLIB)
     for module, name in _addresses(value):
         origin = of_module(module)

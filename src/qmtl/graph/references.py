@@ -7,26 +7,34 @@ dead, inlines comprehensions, and does both differently from one Python to the n
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qmtl.graph.scopes import (
+    Binder,
+    Comprehension,
+    Definition,
+    Import,
+    Scope,
+    arguments,
+    evaluated_outside,
+    home,
+)
 from qmtl.graph.syntax import FunctionNode
 
 Chain = tuple[str, ...]
 
 #: Attributes that show code, frames or namespaces: what is read through them cannot be followed.
 HIDDEN = frozenset(
-    """__annotations__ __bases__ __builtins__ __cached__ __closure__ __code__ __defaults__ __doc__ __file__
-    __getattribute__ __globals__ __kwdefaults__ __loader__ __mro__ __path__ __spec__ __subclasses__ __wrapped__
-    mro __base__ __annotate__ __type_params__ __init_subclass__ __reduce__ __reduce_ex__ __getstate__
-    f_back f_builtins f_code f_globals f_locals tb_frame gi_frame gi_code cr_frame cr_code ag_frame ag_code
-    """.split()
+    """__annotations__ __annotate__ __builtins__ __cached__ __closure__ __code__ __doc__ __file__ __globals__
+    __loader__ __path__ __spec__ __subclasses__ __type_params__ f_back f_builtins f_code f_globals f_locals
+    tb_frame gi_frame gi_code cr_frame cr_code ag_frame ag_code""".split()
 )
-#: Attributes that show names, which are left out of a fingerprint unless somebody reads them.
-NAMING = frozenset({"__name__", "__qualname__", "__module__", "__dict__"})
-#: Methods that look for names of the caller inside a string.
+#: Attributes that show names and hints, which a fingerprint leaves out unless somebody reads them.
+NAMING = frozenset({"__name__", "__qualname__", "__module__", "__dict__", "__dataclass_fields__"})
+#: Methods that look up names of their caller inside a string.
 _QUERIES = frozenset({"query", "eval"})
-_FREE_HINT = "pass the value as a default argument or a closure value, or use a module-level constant"
 
 
 @dataclass
@@ -35,40 +43,24 @@ class Use:
 
     chains: set[Chain] = field(default_factory=set)
     written: set[Chain] = field(default_factory=set)
+    dynamic: set[Chain] = field(default_factory=set)
     nodes: set[int] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Import:
-    """A module imported inside a function: ``from module import name`` or ``import module``."""
-
-    module: str
-    name: str | None
-    level: int
 
 
 @dataclass
 class References:
-    """Outside names of a function, imports inside it, and what forbids to follow it."""
+    """Outside names of a function, the imports inside it, and what forbids to follow it.
+
+    ``maybe`` are names that a class body reads and binds: which one it reads depends on the order.
+    """
 
     free: dict[str, Use] = field(default_factory=dict)
-    maybe: set[str] = field(default_factory=set)
-    imports: dict[Import, set[Chain]] = field(default_factory=dict)
+    maybe: dict[str, Use] = field(default_factory=dict)
+    imports: dict[Import, Use] = field(default_factory=dict)
     refusals: list[tuple[str, str]] = field(default_factory=list)
     reads_names: bool = False
     asserts: bool = False
     private: bool = False
-
-
-@dataclass(eq=False)
-class _Scope:
-    kind: Literal["function", "class"]
-    outer: _Scope | None
-    bound: set[str] = field(default_factory=set)
-    declared_global: set[str] = field(default_factory=set)
-    declared_outer: set[str] = field(default_factory=set)
-    imports: dict[str, set[Import]] = field(default_factory=dict)
-    other: set[str] = field(default_factory=set)
 
 
 def references(node: FunctionNode) -> References:
@@ -81,192 +73,194 @@ def references(node: FunctionNode) -> References:
     """
     reader = _Reader()
     reader.function(node)
+    _inspect(node, reader.found)
     return reader.found
 
 
-class _Binder(ast.NodeVisitor):
-    """Collects the names that one scope binds; does not enter the scopes inside it."""
-
-    def __init__(self, scope: _Scope) -> None:
-        self.scope = scope
-
-    def bind(self, name: str | None) -> None:
-        if name is not None:
-            self.scope.bound.add(name)
-            self.scope.other.add(name)
-
-    def visit_Name(self, node: ast.Name) -> None:
-        if not isinstance(node.ctx, ast.Load):
-            self.bind(node.id)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        self.bind(node.name)
-        for part in _evaluated_outside(node):
-            self.visit(part)
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-    visit_ClassDef = visit_FunctionDef
-
-    def visit_Lambda(self, node: ast.Lambda) -> None:
-        for part in _evaluated_outside(node):
-            self.visit(part)
-
-    def visit_ListComp(self, node: _Comprehension) -> None:
-        self.visit(node.generators[0].iter)
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.NamedExpr):  # binds in the function around the comprehension
-                self.visit(inner.target)
-
-    visit_SetComp = visit_ListComp
-    visit_GeneratorExp = visit_ListComp
-    visit_DictComp = visit_ListComp
-
-    def visit_Global(self, node: ast.Global) -> None:
-        self.scope.declared_global |= set(node.names)
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> None:
-        self.scope.declared_outer |= set(node.names)
-
-    def visit_Import(self, node: ast.Import) -> None:
-        for alias in node.names:
-            whole = Import(alias.name, None, 0)
-            top = whole if alias.asname else Import(alias.name.partition(".")[0], None, 0)
-            self._import(alias.asname or top.module, {top, whole} if not alias.asname else {whole})
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        for alias in node.names:
-            self._import(alias.asname or alias.name, {Import(node.module or "", alias.name, node.level)})
-
-    def _import(self, name: str, specs: set[Import]) -> None:
-        self.scope.bound.add(name)
-        self.scope.imports.setdefault(name, set()).update(specs)
-
-    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
-        self.bind(node.name)
-        self.generic_visit(node)
-
-    def visit_MatchAs(self, node: ast.MatchAs | ast.MatchStar) -> None:
-        self.bind(node.name)
-        self.generic_visit(node)
-
-    visit_MatchStar = visit_MatchAs
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        self.bind(node.rest)
-        self.generic_visit(node)
-
-    def visit_TypeAlias(self, node: ast.AST) -> None:
-        self.bind(node.name.id)  # type: ignore[attr-defined]
+def _inspect(node: FunctionNode, found: References) -> None:
+    """Note what does not depend on scopes: introspection, queries in strings, asserts, private names."""
+    plain_queries: set[int] = set()
+    for part in ast.walk(node):
+        for name in _identifiers(part):
+            found.private |= name.startswith("__") and not name.endswith("__")
+            found.reads_names |= name in NAMING
+            if name in HIDDEN:
+                found.refusals.append((f"reads {name!r}", "take what you need from arguments or constants"))
+        found.asserts |= isinstance(part, ast.Assert)
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute) and part.args:
+            query = part.args[0]
+            if isinstance(query, ast.Constant) and "@" not in str(query.value):
+                plain_queries.add(id(part.func))
+        if isinstance(part, ast.Attribute) and part.attr in _QUERIES and id(part) not in plain_queries:
+            why = f"{part.attr}() may look up names inside a string"
+            found.refusals.append((why, 'write the condition in Python, for example df[df["close"] > limit]'))
 
 
-_Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
-
-
-def _evaluated_outside(node: _Definition) -> list[ast.AST]:
-    """Return the parts of a definition that its surrounding scope evaluates."""
-    if isinstance(node, ast.ClassDef):
-        return [*node.decorator_list, *node.bases, *node.keywords]
-    parts: list[ast.AST] = [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
-    if not isinstance(node, ast.Lambda):
-        parts += [*node.decorator_list, *_annotations(node)]
-    return parts
-
-
-def _annotations(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.AST]:
-    found = [a.annotation for a in _arguments(node.args)] + [node.returns]
-    return [annotation for annotation in found if annotation is not None]
-
-
-def _arguments(args: ast.arguments) -> list[ast.arg]:
-    rest = [a for a in (args.vararg, args.kwarg) if a is not None]
-    return [*args.posonlyargs, *args.args, *args.kwonlyargs, *rest]
+def _identifiers(node: ast.AST) -> Iterator[str]:
+    for name in ("id", "attr", "arg", "name", "rest", "value"):
+        value = getattr(node, name, None)
+        if isinstance(value, str):
+            yield value
 
 
 class _Reader(ast.NodeVisitor):
-    """Walks the function, scope by scope, and notes every name that none of its scopes binds."""
+    """Walks a function, scope by scope, and notes every name that none of its scopes binds."""
 
     def __init__(self) -> None:
         self.found = References()
-        self.scope: _Scope | None = None
+        self.scope: Scope | None = None
 
-    def function(self, node: _Definition) -> None:
+    def function(self, node: Definition) -> None:
         """Read one definition in a scope of its own."""
         kind: Literal["class", "function"] = "class" if isinstance(node, ast.ClassDef) else "function"
-        outer, self.scope = self.scope, _Scope(kind, self._type_scope(node))
-        binder = _Binder(self.scope)
+        scope = Scope(kind, self._type_scope(node))
+        binder = Binder(scope)
         if not isinstance(node, ast.ClassDef):
-            for argument in _arguments(node.args):
+            for argument in arguments(node.args):
                 binder.bind(argument.arg)
         body = [node.body] if isinstance(node, ast.Lambda) else node.body
         for statement in body:
             binder.visit(statement)
-        self._declared(self.scope)
+        self._declarations(scope)
+        outer, self.scope = self.scope, scope
         for statement in body:
             self.visit(statement)
         self.scope = outer
 
-    def _type_scope(self, node: _Definition) -> _Scope | None:
-        parameters = getattr(node, "type_params", [])
+    def _type_scope(self, node: Definition) -> Scope | None:
+        """Return the scope around a definition: that of its type parameters, where it has some."""
+        parameters: list[ast.AST] = getattr(node, "type_params", [])
         if not parameters:
             return self.scope
-        names = {parameter.name for parameter in parameters}
-        outer, self.scope = self.scope, _Scope("function", self.scope, bound=names, other=names)
+        names = {str(getattr(parameter, "name", "")) for parameter in parameters}
+        inner = Scope("function", self.scope, bound=names, other=names)
+        outer, self.scope = self.scope, inner
         for parameter in parameters:
             self.generic_visit(parameter)
-        inner, self.scope = self.scope, outer
+        self.scope = outer
         return inner
 
-    def _declared(self, scope: _Scope) -> None:
+    def _declarations(self, scope: Scope) -> None:
+        hint = "return the value, or pin the identity by hand with version=…"
         for name in sorted(scope.declared_global & scope.bound):
-            self._refuse(f"writes to the global {name!r}", "return the value, or keep it in the node's view")
-        for name in sorted(scope.declared_outer):
-            if self._home(name, scope.outer) is None and name in scope.bound:
-                self._refuse(f"writes to {name!r} of the function around it", "return the value instead")
+            self.found.refusals.append((f"writes to the global {name!r}", hint))
+        for name in sorted(scope.declared_outer & scope.bound):
+            if home(name, scope.outer) is None:
+                self.found.refusals.append((f"writes to {name!r} of the function around it", hint))
+        for name, specs in scope.imports.items():
+            for spec in sorted(specs, key=str):
+                self.found.imports.setdefault(spec, Use())
+            if name in scope.other:
+                self.found.refusals.append((f"binds {name!r} by an import and otherwise", "use two names"))
         scope.bound -= scope.declared_global | scope.declared_outer
 
-    def _home(self, name: str, scope: _Scope | None) -> _Scope | None:
-        """Return the scope that binds a name, seen from the inside of another."""
-        first = True
-        while scope is not None:
-            if name in scope.declared_global:
-                return None
-            if name in scope.bound and (first or scope.kind == "function"):
-                return scope
-            scope, first = scope.outer, False
-        return None
-
-    def _refuse(self, why: str, hint: str = _FREE_HINT) -> None:
-        self.found.refusals.append((why, hint))
-
-    # -- definitions -----------------------------------------------------------------------------
-
-    def visit_FunctionDef(self, node: _Definition) -> None:
-        for part in _evaluated_outside(node):
+    def visit_FunctionDef(self, node: Definition) -> None:
+        for part in evaluated_outside(node):
             self.visit(part)
-        if not isinstance(node, ast.Lambda):
-            self._private(node.name)
         self.function(node)
 
     visit_AsyncFunctionDef = visit_FunctionDef
     visit_ClassDef = visit_FunctionDef
     visit_Lambda = visit_FunctionDef
 
-    def visit_ListComp(self, node: _Comprehension) -> None:
+    def visit_ListComp(self, node: Comprehension) -> None:
         self.visit(node.generators[0].iter)
-        outer, self.scope = self.scope, _Scope("function", self.scope)
-        binder = _Binder(self.scope)
+        scope = Scope("function", self.scope)
         for generator in node.generators:
-            binder.visit(generator.target)
+            Binder(scope).visit(generator.target)
+        outer, self.scope = self.scope, scope
         for generator in node.generators:
             for part in (generator.target, *generator.ifs, generator.iter):
                 if part is not node.generators[0].iter:
                     self.visit(part)
-        elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
-        for element in elements:
+        for element in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
             self.visit(element)
         self.scope = outer
 
     visit_SetComp = visit_ListComp
     visit_GeneratorExp = visit_ListComp
     visit_DictComp = visit_ListComp
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._use(node, ())
+            if node.id == "getattr" and home(node.id, self.scope) is None:
+                hint = "write the attribute, or call getattr(object, name) directly"
+                self.found.refusals.append(("uses getattr as a value", hint))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        root, chain = self._unwind(node)
+        if isinstance(root, ast.Name):
+            self._use(root, chain, written=not isinstance(node.ctx, ast.Load))
+        else:
+            self.visit(root)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if not self._is_getattr(node):
+            self.generic_visit(node)
+            return
+        root, chain = self._unwind(node)
+        if root is node:  # the name of the attribute is not a literal
+            self._getattr(node)
+            root, chain = self._unwind(node.args[0])
+            if isinstance(root, ast.Name):
+                self._use(root, chain, dynamic=True)
+            else:
+                self.visit(root)
+        elif isinstance(root, ast.Name):
+            self._use(root, chain)
+        else:
+            self.visit(root)
+
+    def _is_getattr(self, node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
+            return False
+        starred = any(isinstance(argument, ast.Starred) for argument in node.args)
+        direct = node.func.id == "getattr" and len(node.args) in (2, 3) and not starred
+        return direct and home("getattr", self.scope) is None
+
+    def _getattr(self, node: ast.Call) -> None:
+        """Note the use of getattr itself and of its arguments beyond the object."""
+        assert isinstance(node.func, ast.Name)
+        self._use(node.func, ())
+        for argument in node.args[1:]:
+            self.visit(argument)
+
+    def _unwind(self, node: ast.expr) -> tuple[ast.expr, Chain]:
+        """Return the expression that a chain of attributes starts from, and the chain."""
+        chain: list[str] = []
+        while True:
+            if isinstance(node, ast.Attribute):
+                chain.append(node.attr)
+                node = node.value
+            elif isinstance(node, ast.Call) and self._is_getattr(node):
+                name = node.args[1]
+                if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
+                    break
+                self._getattr(node)
+                chain.append(name.value)
+                node = node.args[0]
+            else:
+                break
+        return node, tuple(reversed(chain))
+
+    def _use(
+        self, node: ast.Name, chain: Chain, *, written: bool = False, dynamic: bool = False
+    ) -> None:
+        place = home(node.id, self.scope)
+        for use in self._uses(node.id, place):
+            use.chains.add(chain)
+            use.nodes.add(id(node))
+            if written:
+                use.written.add(chain)
+            if dynamic:
+                use.dynamic.add(chain)
+
+    def _uses(self, name: str, place: Scope | None) -> list[Use]:
+        if place is None:
+            return [self.found.free.setdefault(name, Use())]
+        if name in place.imports:
+            return [self.found.imports.setdefault(spec, Use()) for spec in place.imports[name]]
+        if place.kind == "class":
+            return [self.found.maybe.setdefault(name, Use())]
+        return []

@@ -1,0 +1,25 @@
+"""W1 in QMTL: the whole engine, from the strategy class to the result."""
+
+from __future__ import annotations
+
+import pandas as pd
+from pace import keep_pace
+from task import CASH, FAST, FEE, SLOW, bars
+
+from qmtl.indicators import sma
+from qmtl.sdk import Runner, Strategy, StreamInput
+from qmtl.sdk.trade import target_position
+
+
+class Cross(Strategy):
+    """Long one unit while the fast mean is above the slow one."""
+
+    def setup(self) -> None:
+        """Build the graph."""
+        price = StreamInput(tags=["price"], interval="1m", name="price")
+        fast, slow = sma(price.close, FAST, name="fast"), sma(price.close, SLOW, name="slow")
+        self.add_nodes([price, fast, slow, target_position(fast > slow, price=price, size=1.0, name="position")])
+
+    def define_execution(self) -> None:
+        """Trade the position."""
+        self.set_target("position")

@@ -1,0 +1,1 @@
+"""What every row of the benchmark shares: environments, data, the race, the table."""
