@@ -12,11 +12,11 @@ from qmtl.errors import unknown_name
 from qmtl.interval import Span, missing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
 #: The calendar of markets that never close.
 ALWAYS = "24/7"
-_MINUTE = 60
 
 
 class Calendar:
@@ -95,13 +95,20 @@ class Calendar:
             What is wanted, by bucket start.
         """
         holes = missing(ts, interval, span)
-        return holes if self.name == ALWAYS else [open_ for hole in holes for open_ in self._open_parts(hole, interval)]
+        if self.name == ALWAYS or not holes:
+            return holes
+        buckets = np.concatenate([np.arange(hole.start, hole.end, interval, dtype=np.int64) for hole in holes])
+        return _runs(buckets[self.open_mask(buckets, interval)], interval)
 
-    def _open_parts(self, hole: Span, interval: int) -> list[Span]:
-        buckets = np.arange(hole.start, hole.end, interval, dtype=np.int64)
-        edges = np.diff(np.concatenate(([0], self.open_mask(buckets, interval).astype(np.int8), [0])))
-        starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-        return [Span(int(buckets[a]), int(buckets[b - 1]) + interval) for a, b in zip(starts, stops, strict=True)]
+
+def _runs(buckets: NDArray[np.int64], interval: int) -> list[Span]:
+    """Return stretches of consecutive buckets as spans."""
+    if not len(buckets):
+        return []
+    breaks = np.flatnonzero(np.diff(buckets) > interval)
+    starts = buckets[np.concatenate(([0], breaks + 1))]
+    ends = buckets[np.concatenate((breaks, [len(buckets) - 1]))] + interval
+    return [Span(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _check(name: str) -> None:
@@ -123,7 +130,9 @@ def _sessions(name: str, start: int, end: int) -> tuple[NDArray[np.int64], NDArr
     with warnings.catch_warnings():  # its own use of pandas warns, and the user can do nothing about it
         warnings.simplefilter("ignore")
         calendar: Any = exchange_calendars.get_calendar(name, start=first, end=last)
-    # Closing is exclusive; a session that is never interrupted closes when the next one opens.
-    opens = calendar.opens.to_numpy().astype("datetime64[s]").astype(np.int64)
-    closes = calendar.closes.to_numpy().astype("datetime64[s]").astype(np.int64)
-    return opens, closes
+    return _seconds(calendar.opens), _seconds(calendar.closes)
+
+
+def _seconds(moments: pd.Series) -> NDArray[np.int64]:
+    naive = moments.dt.tz_localize(None).to_numpy()
+    return np.asarray(naive.astype("datetime64[s]").astype(np.int64))
