@@ -77,7 +77,9 @@ class _Cursor:
             return taken[0]
         if not taken:
             return np.zeros(0, np.int64), []
-        return np.concatenate([ts for ts, _ in taken]), [np.concatenate(c) for c in zip(*(cols for _, cols in taken), strict=True)]
+        return np.concatenate([ts for ts, _ in taken]), [
+            np.concatenate(c) for c in zip(*(cols for _, cols in taken), strict=True)
+        ]
 
 
 def chunks(plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], rows: int) -> Iterator[tuple[int, dict[str, Chunk]]]:
@@ -131,8 +133,13 @@ def _joined(parts: list[tuple[Ints, dict[str, Floats]]], objects: tuple[Any, ...
 
 
 def run_batch(
-    plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], *, rows: int | None = None, executor: Executor | None = None,
-    on_chunk: Callable[[int], None] | None = None, sink: Callable[[Executor], None] | None = None,
+    plan: Plan,
+    data: Mapping[str, Bars | Iterable[Bars]],
+    *,
+    rows: int | None = None,
+    executor: Executor | None = None,
+    on_chunk: Callable[[int], None] | None = None,
+    sink: Callable[[Executor], None] | None = None,
 ) -> dict[str, Output]:
     """Compute a plan over histories.
 

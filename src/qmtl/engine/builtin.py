@@ -157,7 +157,9 @@ if not config.DISABLE_JIT:
             _call(i[k], i, f, i[k + 1])
 
     @njit(types.void(types.int64[::1], types.float64[::1], *[types.int64] * 7, types.float64), cache=True)
-    def tick(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float) -> None:
+    def tick(
+        i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float
+    ) -> None:
         """Store one bar of one stream and run everything: one call from Python instead of five."""
         i[0] = end
         i[header] = 1
@@ -174,7 +176,9 @@ else:
             for k in range(start, stop, 2):
                 _PYTHON_KERNELS[i[k]](i, f, i[k + 1])
 
-    def tick(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float) -> None:
+    def tick(
+        i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float
+    ) -> None:
         """Store one bar of one stream and run everything."""
         i[0], i[header], i[bucket], f[place] = end, 1, ts, value
         run(i, f, start, stop)
@@ -187,5 +191,3 @@ def address(kernel: Any) -> int:
     if kernel not in _PYTHON_KERNELS:
         _PYTHON_KERNELS.append(kernel)
     return _PYTHON_KERNELS.index(kernel)
-
-

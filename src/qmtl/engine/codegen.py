@@ -37,7 +37,9 @@ def kernel_source(operator: Operator, *, single: bool, python_mode: bool) -> str
     steps = _Sources(operator.name)
     text = "\n\n".join(steps.define(alias, function) for alias, function in names.items() if function is not None)
     body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**_parts(operator, single))
-    return templates.HEADER.format(name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode)
+    return templates.HEADER.format(
+        name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode
+    )
 
 
 def _parts(operator: Operator, single: bool) -> dict[str, Any]:
@@ -54,14 +56,22 @@ def _parts(operator: Operator, single: bool) -> dict[str, Any]:
         return _indent((f"{place} = {value}" for place, value in zip(places, values, strict=True)), depth)
 
     return {
-        "K": width, "M": height, "W": wide, "S": "1" if single else "i[pc + 1]",
+        "K": width,
+        "M": height,
+        "W": wide,
+        "S": "1" if single else "i[pc + 1]",
         "params": _tuple(f"f[P + {k}]" for k in range(max(1, len(operator.params)))),
         "unpack": _unpack(inputs, outputs, single),
-        "absent": " or ".join(f"m{k}[t] == 0" for k in inputs), "absent_at_q": " or ".join(f"m{k}[q] == 0" for k in inputs),
-        "x": _tuple(cell(k, "t") for k in inputs), "x_back": _tuple(f"f[back + {k}]" for k in inputs),
-        "get_at": "(" + _tuple(f"f[at + {w}]" for w in states) + ")", "zeros": _tuple("0.0" for _ in states),
+        "absent": " or ".join(f"m{k}[t] == 0" for k in inputs),
+        "absent_at_q": " or ".join(f"m{k}[q] == 0" for k in inputs),
+        "x": _tuple(cell(k, "t") for k in inputs),
+        "x_back": _tuple(f"f[back + {k}]" for k in inputs),
+        "get_at": "(" + _tuple(f"f[at + {w}]" for w in states) + ")",
+        "zeros": _tuple("0.0" for _ in states),
         "put_at": "; ".join(f"f[at + {w}] = agg[{w}]" for w in states),
-        "ring_write": _indent((f"ring[{k}, pos] = {cell(k, 't')}; ring[{k}, pos + N] = {cell(k, 't')}" for k in inputs), 12),
+        "ring_write": _indent(
+            (f"ring[{k}, pos] = {cell(k, 't')}; ring[{k}, pos + N] = {cell(k, 't')}" for k in inputs), 12
+        ),
         "ring_store": _indent((f"f[at + {k}] = x[{k}]" for k in inputs), 12),
         "panel": _indent((f"panel[{k}, s] = {cell(k, 't')}" for k in inputs), 12),
         "collect": _indent((f"f[fs + (s * {width} + {k}) * N + c] = {cell(k, 'q')}" for k in inputs), 20),
@@ -73,7 +83,12 @@ def _unpack(inputs: Iterable[int], outputs: Iterable[int], single: bool) -> str:
     lines = []
     for k in inputs:
         at = f"pc + {11 + 4 * k}"
-        lines += [f"a{k} = i[{at}]", f"r{k} = i[{at} + 1]", f"s{k} = i[{at} + 2]", f"m{k} = i[i[{at} + 3]:i[{at} + 3] + rows]"]
+        lines += [
+            f"a{k} = i[{at}]",
+            f"r{k} = i[{at} + 1]",
+            f"s{k} = i[{at} + 2]",
+            f"m{k} = i[i[{at} + 3]:i[{at} + 3] + rows]",
+        ]
         lines += [f"x{k} = f[a{k}:a{k} + rows]"] if single else []
     lines += [f"y{m} = f[out + {m} * stride:out + {m} * stride + n]" for m in outputs] if single else []
     return _indent(lines, 4)
@@ -126,7 +141,9 @@ class _Sources:
         for name, value in _globals_used(function).items():
             if name in self._seen:
                 if self._seen[name] is not value:
-                    raise OperatorError(f"operator {self.operator!r}: its steps use two different globals called {name!r}")
+                    raise OperatorError(
+                        f"operator {self.operator!r}: its steps use two different globals called {name!r}"
+                    )
                 continue
             self._seen[name] = value
             if isinstance(value, ModuleType) and value.__name__ in ("math", "numpy"):
@@ -177,7 +194,9 @@ def _load_module(name: str, source: str) -> Any:
 
 def cache_dir() -> Path:
     """Return the folder of generated kernels: ``$QMTL_CACHE_DIR``, else the user's cache."""
-    base = os.environ.get("QMTL_CACHE_DIR") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmtl")
+    base = os.environ.get("QMTL_CACHE_DIR") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmtl"
+    )
     folder = Path(base) / f"kernels-{sys.version_info.major}.{sys.version_info.minor}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

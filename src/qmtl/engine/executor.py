@@ -34,7 +34,8 @@ class Executor:
         self._feeds = {k: Feed(plan.nodes[k].node, period) for k, period in _python_needs(plan).items()}
         self.user_nodes = {
             k: UserNode(p, self._feeds, track_access=track_access)
-            for k, p in plan.nodes.items() if not p.is_compiled and p.inputs
+            for k, p in plan.nodes.items()
+            if not p.is_compiled and p.inputs
         }
         self._emitted: dict[str, Emitted] = {}
         self._feeds_after = _feeds_by_call(plan, self.program.calls, self._feeds)
@@ -87,11 +88,11 @@ class Executor:
             i[source.header] = n
             if n:
                 at = int(i[source.header + 1])
-                i[at:at + n] = ts
+                i[at : at + n] = ts
                 stride = self.program.capacity * source.width
                 for k, column in enumerate(columns):
                     start = source.staging + k * stride
-                    f[start:start + n * source.width] = column.reshape(-1)
+                    f[start : start + n * source.width] = column.reshape(-1)
 
     def _run_user_node(self, identifier: str) -> None:
         user_node = self.user_nodes[identifier]
@@ -137,8 +138,11 @@ class Executor:
         objects = sorted(k for k, feed in self._feeds.items() if feed.ring is not None and k not in rings)
         fields = {k: [list(u.recorder.fields or ()), u.recorder.width] for k, u in self.user_nodes.items()}
         return {
-            "i": _portable(program).tobytes(), "f": program.f[:program.state_f].tobytes(),
-            "rings": rings, "objects": objects, "recorders": fields,
+            "i": _portable(program).tobytes(),
+            "f": program.f[: program.state_f].tobytes(),
+            "rings": rings,
+            "objects": objects,
+            "recorders": fields,
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -147,9 +151,9 @@ class Executor:
         state = np.frombuffer(saved["i"], np.int64)
         offsets = _chunk_dependent(program)
         kept = program.i[offsets].copy()
-        program.i[:program.state_i] = state
+        program.i[: program.state_i] = state
         program.i[offsets] = kept
-        program.f[:program.state_f] = np.frombuffer(saved["f"], np.float64)
+        program.f[: program.state_f] = np.frombuffer(saved["f"], np.float64)
         for identifier, ring in saved["rings"].items():
             feed = self._feeds[identifier]
             feed.ring = Ring(ring["fields"], ring["width"], feed.period, program.capacity)
@@ -166,7 +170,7 @@ def _chunk_dependent(program: Program) -> list[int]:
 
 
 def _portable(program: Program) -> Ints:
-    state = program.i[:program.state_i].copy()
+    state = program.i[: program.state_i].copy()
     state[_chunk_dependent(program)[1:]] = 0
     return state
 

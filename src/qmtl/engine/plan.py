@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from qmtl.errors import BuildError, OperatorError
 from qmtl.graph.dag import Dag
-from qmtl.graph.node import Edge, Node, OperatorNode, StreamInput
+from qmtl.graph.expression import Edge
+from qmtl.graph.node import Node, StreamInput
+from qmtl.graph.operator_node import OperatorNode
 from qmtl.interval import format_interval
 
 
@@ -63,7 +65,9 @@ class Plan:
     keep: frozenset[str]
 
     @classmethod
-    def of(cls, dag: Dag, fields: Mapping[str, tuple[str, ...]] | None = None, keep: Iterable[str] | None = None) -> Plan:
+    def of(
+        cls, dag: Dag, fields: Mapping[str, tuple[str, ...]] | None = None, keep: Iterable[str] | None = None
+    ) -> Plan:
         """Plan a graph.
 
         Parameters
@@ -116,12 +120,22 @@ class Plan:
         labels = self.dag.labels()
         rows = [("#", "node", "id", "every", "lookback", "warm-up", "symbols", "by")]
         for order, (identifier, plan) in enumerate(self.nodes.items()):
-            rows.append((
-                str(order), labels[identifier], identifier[:10], format_interval(plan.node.interval), str(plan.lookback),
-                str(self.warmup(identifier)), str(plan.width), "data" if isinstance(plan.node, StreamInput) else "kernel" if plan.is_compiled else "python",
-            ))
+            rows.append(
+                (
+                    str(order),
+                    labels[identifier],
+                    identifier[:10],
+                    format_interval(plan.node.interval),
+                    str(plan.lookback),
+                    str(self.warmup(identifier)),
+                    str(plan.width),
+                    "data" if isinstance(plan.node, StreamInput) else "kernel" if plan.is_compiled else "python",
+                )
+            )
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        )
 
 
 def _fields_read(dag: Dag) -> dict[str, tuple[str, ...]]:
@@ -133,7 +147,9 @@ def _fields_read(dag: Dag) -> dict[str, tuple[str, ...]]:
     return {identifier: tuple(names) or ("close",) for identifier, names in read.items()}
 
 
-def _plan_node(node: Node, inputs: tuple[Edge, ...], nodes: Mapping[str, PlanNode], columns: Mapping[str, tuple[str, ...]]) -> PlanNode:
+def _plan_node(
+    node: Node, inputs: tuple[Edge, ...], nodes: Mapping[str, PlanNode], columns: Mapping[str, tuple[str, ...]]
+) -> PlanNode:
     if isinstance(node, StreamInput):
         return PlanNode(node, (), len(node.symbols or (0,)), columns[node.node_id], 1, node.interval)
     upstream = [nodes[edge.node.node_id] for edge in inputs if edge.node is not None]
@@ -146,7 +162,10 @@ def _plan_node(node: Node, inputs: tuple[Edge, ...], nodes: Mapping[str, PlanNod
         ready = max(_visible(source.warmup_s, node.interval) for source in upstream)
         return PlanNode(node, inputs, width, node.outputs, lookback, ready + (bars - 1) * node.interval)
     windows = [(edge.period, nodes[edge.node.node_id]) for edge in inputs if edge.node is not None]
-    ready = max((_visible(source.warmup_s + (period - 1) * source.node.interval, node.interval) for period, source in windows), default=0)
+    ready = max(
+        (_visible(source.warmup_s + (period - 1) * source.node.interval, node.interval) for period, source in windows),
+        default=0,
+    )
     return PlanNode(node, inputs, width, node.outputs, max((p for p, _ in windows), default=1), ready)
 
 
@@ -170,5 +189,8 @@ def _common_width(node: Node, upstream: list[PlanNode]) -> int:
             hint="give its inputs the same symbols",
         )
     if not upstream:
-        raise BuildError(f"node {node.name or node.node_type!r} has no input that exists", hint="no node carries the tags and interval it asks for")
+        raise BuildError(
+            f"node {node.name or node.node_type!r} has no input that exists",
+            hint="no node carries the tags and interval it asks for",
+        )
     return widths[0] if widths else 1

@@ -18,7 +18,9 @@ import numpy as np
 from qmtl.engine import builtin
 from qmtl.engine.codegen import load_kernel
 from qmtl.engine.plan import Plan, PlanNode
-from qmtl.graph.node import Edge, OperatorNode, StreamInput
+from qmtl.graph.expression import Edge
+from qmtl.graph.node import StreamInput
+from qmtl.graph.operator_node import OperatorNode
 
 _HEADER = 4
 
@@ -102,17 +104,17 @@ class Program:
         """Buckets of a lane in this chunk, int64[n]; a view."""
         lane = self.lanes[interval]
         at = int(self.i[lane + 1])
-        return self.i[at:at + int(self.i[lane])]
+        return self.i[at : at + int(self.i[lane])]
 
     def mask(self, identifier: str, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Which rows of its lane a node has, 0 or 1, int64[count]; a view."""
         at = self.masks[identifier]
-        return self.i[at:at + count]
+        return self.i[at : at + count]
 
     def values(self, identifier: str, name: str, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Values of one field in this chunk, float64[count, S]; a view."""
         column = self.columns[identifier, name]
-        return self.f[column.at:column.at + count * column.width].reshape(count, column.width)
+        return self.f[column.at : column.at + count * column.width].reshape(count, column.width)
 
     # --- layout -----------------------------------------------------------------------------
 
@@ -136,7 +138,8 @@ class Program:
         size = _window(node)
         wide, width = node.operator.state, len(node.inputs)
         floats, counters = {
-            "pointwise": (0, []), "cross_section": (0, []),
+            "pointwise": (0, []),
+            "cross_section": (0, []),
             "window": (width * 2 * size, [0]),
             "fold": ((size + 1) * wide, [0, 0, builtin.NONE] + [0] * size),
             "recursive": (wide + size * width, [0, builtin.NONE]),
@@ -184,15 +187,22 @@ class Program:
     def _is_alone(self, stream: str) -> bool:
         """Whether a stream alone decides the rows of its lane: then its bars need no placing."""
         interval = self.plan.nodes[stream].node.interval
-        rivals = [k for k, p in self.plan.nodes.items() if isinstance(p.node, StreamInput) and p.node.interval == interval]
+        rivals = [
+            k for k, p in self.plan.nodes.items() if isinstance(p.node, StreamInput) and p.node.interval == interval
+        ]
         return rivals == [stream] and not self._shorter(interval)
 
     def _shorter(self, interval: int) -> list[int]:
         """Shorter lanes that nodes of a lane read."""
-        return sorted({
-            e.node.interval for p in self.plan.nodes.values() if p.node.interval == interval
-            for e in p.inputs if e.node is not None and e.node.interval < interval
-        })
+        return sorted(
+            {
+                e.node.interval
+                for p in self.plan.nodes.values()
+                if p.node.interval == interval
+                for e in p.inputs
+                if e.node is not None and e.node.interval < interval
+            }
+        )
 
     def _lane_calls(self) -> list[tuple[int, int]]:
         calls = []
@@ -232,8 +242,13 @@ class Program:
 
     def _python_columns(self, identifier: str, plan: PlanNode) -> None:
         """Reserve columns for the fields of a user's function that operators read."""
-        read = {e.field for p in self.plan.nodes.values() if p.is_compiled for e in p.inputs
-                if e.node is not None and e.node.node_id == identifier and e.field is not None}
+        read = {
+            e.field
+            for p in self.plan.nodes.values()
+            if p.is_compiled
+            for e in p.inputs
+            if e.node is not None and e.node.node_id == identifier and e.field is not None
+        }
         fields = tuple(sorted(read))
         out = self._f.take(self.capacity * plan.width * len(fields))
         self._define(identifier, fields, out, self._i.take(self.capacity), plan.width)
@@ -248,15 +263,28 @@ class Program:
         width, height, stride = len(plan.inputs), len(node.outputs), self.capacity * plan.width
         out, mask = self._f.take(stride * height), self._i.take(self.capacity)
         self._define(identifier, node.outputs, out, mask, plan.width)
-        params = self._f.take(max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None)
+        params = self._f.take(
+            max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None
+        )
         scratch = self._f.take((width + height) * plan.width if node.operator.kind == "cross_section" else 0)
         first = next(e.node for e in plan.inputs if e.node is not None)
         seen = first.interval if node.operator.kind == "resample" else node.interval
         block = [
-            self.lanes[node.interval], plan.width, mask, out, stride, params, *self._states[identifier],
-            _window(node), scratch, self.lanes[seen], *inputs,
+            self.lanes[node.interval],
+            plan.width,
+            mask,
+            out,
+            stride,
+            params,
+            *self._states[identifier],
+            _window(node),
+            scratch,
+            self.lanes[seen],
+            *inputs,
         ]
-        calls.append((builtin.address(load_kernel(node.operator, single=plan.width == 1)), self._i.take(len(block), block)))
+        calls.append(
+            (builtin.address(load_kernel(node.operator, single=plan.width == 1)), self._i.take(len(block), block))
+        )
         return calls
 
     def _input(self, edge: Edge, node: OperatorNode, calls: list[tuple[int, int]]) -> list[int]:
@@ -280,8 +308,16 @@ class Program:
         key = (edge.node.node_id, edge.field, interval)
         if key not in self._aligned:
             made = Column(self._f.take(self.capacity * column.width), self._i.take(self.capacity), column.width)
-            block = [self.lanes[interval], self.lanes[edge.node.interval], made.mask, made.at, column.mask, column.at,
-                     column.width, *self._align_states[key]]
+            block = [
+                self.lanes[interval],
+                self.lanes[edge.node.interval],
+                made.mask,
+                made.at,
+                column.mask,
+                column.at,
+                column.width,
+                *self._align_states[key],
+            ]
             calls.append((builtin.address(builtin.KERNELS["align"]), self._i.take(len(block), block)))
             self._aligned[key] = made
         return self._aligned[key]
@@ -298,9 +334,7 @@ def _filled(arena: _Arena, kind: Any) -> np.ndarray[Any, Any]:
     array = np.zeros(arena.size, kind)
     for at, fill in arena.values.items():
         if isinstance(fill, list):
-            array[at:at + len(fill)] = fill
+            array[at : at + len(fill)] = fill
         else:
             array[at] = fill
     return array
-
-

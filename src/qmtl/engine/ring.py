@@ -54,9 +54,9 @@ class Ring:
         n = len(ts)
         self._make_room(n)
         stop = self.end + n
-        self._ts[self.end:stop] = ts
+        self._ts[self.end : stop] = ts
         for k, column in enumerate(values):
-            self._values[k, self.end:stop] = column
+            self._values[k, self.end : stop] = column
         self.end, self.count = stop, self.count + n
 
     def append(self, ts: int, row: Any) -> None:
@@ -70,8 +70,8 @@ class Ring:
     def _make_room(self, n: int) -> None:
         if self.end + n > self._length:
             keep = min(self.count, self.period)
-            self._ts[:keep] = self._ts[self.end - keep:self.end]
-            self._values[:, :keep] = self._values[:, self.end - keep:self.end]
+            self._ts[:keep] = self._ts[self.end - keep : self.end]
+            self._values[:, :keep] = self._values[:, self.end - keep : self.end]
             self.end = keep
 
     @property
@@ -83,8 +83,13 @@ class Ring:
         """Return the rows that a window may still need, as plain data."""
         keep = min(self.count, self.period)
         rows = slice(self.end - keep, self.end)
-        return {"fields": list(self.fields), "width": self.width, "count": self.count, "ts": self._ts[rows].tobytes(),
-                "values": np.ascontiguousarray(self._values[:, rows]).tobytes()}
+        return {
+            "fields": list(self.fields),
+            "width": self.width,
+            "count": self.count,
+            "ts": self._ts[rows].tobytes(),
+            "values": np.ascontiguousarray(self._values[:, rows]).tobytes(),
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take over the rows of a snapshot."""
@@ -121,4 +126,4 @@ class ObjectRing:
 
     def trim(self) -> None:
         """Drop what no window needs; called between chunks."""
-        del self.items[:max(0, len(self.items) - self.period)]
+        del self.items[: max(0, len(self.items) - self.period)]

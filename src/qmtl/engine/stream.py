@@ -184,7 +184,9 @@ class _FastPath:
         places = [source.staging + k * program.capacity for k in range(len(source.fields))]
         self._f, self._more = memoryview(program.f), list(enumerate(places))[1:]
         bucket = int(program.i[source.header + 1])
-        self._tick = partial(builtin.tick, program.i, program.f, call.start, call.stop, source.header, bucket, places[0])
+        self._tick = partial(
+            builtin.tick, program.i, program.f, call.start, call.stop, source.header, bucket, places[0]
+        )
 
     @classmethod
     def of(cls, executor: Executor) -> _FastPath | None:
@@ -214,4 +216,7 @@ def run_stream(plan: Plan, data: Mapping[str, Bars], *, engine: StreamEngine | N
 def events(plan: Plan, data: Mapping[str, Bars]) -> Iterator[Sealed]:
     """Turn histories into one event for each instant at which bars end."""
     for watermark, made in chunks(plan, data, 1):
-        yield Sealed(watermark, {k: (int(ts[0]), [_scalar(c[0]) for c in columns]) for k, (ts, columns) in made.items() if len(ts)})
+        yield Sealed(
+            watermark,
+            {k: (int(ts[0]), [_scalar(c[0]) for c in columns]) for k, (ts, columns) in made.items() if len(ts)},
+        )

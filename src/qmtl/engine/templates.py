@@ -241,6 +241,10 @@ RESAMPLE = """\
 """
 
 BODIES = {
-    "pointwise": POINTWISE, "window": WINDOW, "fold": FOLD, "recursive": RECURSIVE,
-    "cross_section": CROSS_SECTION, "resample": RESAMPLE,
+    "pointwise": POINTWISE,
+    "window": WINDOW,
+    "fold": FOLD,
+    "recursive": RECURSIVE,
+    "cross_section": CROSS_SECTION,
+    "resample": RESAMPLE,
 }

@@ -30,7 +30,7 @@ def labelled_tensor(slots: Sequence[Slot]) -> Any:
     tensor = np.full((len(rings), len(intervals), longest, len(fields)), np.nan)
     for u, (slot, ring) in enumerate(rings):
         for name, column in ring.columns.items():
-            window = column[slot.end - slot.period:slot.end]
-            tensor[u, intervals.index(slot.node.interval), longest - slot.period:, fields.index(name)] = window
+            window = column[slot.end - slot.period : slot.end]
+            tensor[u, intervals.index(slot.node.interval), longest - slot.period :, fields.index(name)] = window
     labels = [slot.key or slot.node.label for slot, _ in rings]
     return xr.DataArray(tensor, dims=("u", "i", "p", "f"), coords={"u": labels, "i": intervals, "f": fields})

@@ -182,8 +182,12 @@ class UserNode:
         if self.node.on_error == "quarantine":
             self._quarantined = True
             return True
-        shown = "".join(traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None))
+        shown = "".join(
+            traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
+        )
         raise ComputeError(
             f"node {self.node.label!r} failed at {format_time(bucket)}: {type(error).__name__}: {error}",
-            node=self.node.label, bucket=bucket, user_traceback=shown,
+            node=self.node.label,
+            bucket=bucket,
+            user_traceback=shown,
         ) from error

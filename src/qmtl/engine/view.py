@@ -9,7 +9,8 @@ import numpy as np
 
 from qmtl.engine.ring import Floats, Ints, Ring
 from qmtl.errors import IntervalError, WindowError, unknown_name
-from qmtl.graph.node import Field, Node
+from qmtl.graph.expression import Field
+from qmtl.graph.node import Node
 from qmtl.interval import format_interval, parse_interval
 
 
@@ -54,7 +55,10 @@ class _Intervals(Mapping[int, Bars]):
     def __getitem__(self, interval: int | str) -> Bars:
         wanted, own = parse_interval(interval), self._slot.node.interval
         if wanted != own:
-            raise IntervalError(f"{self._slot.node.label!r} has no bars of {format_interval(wanted)}", hint=f'use "{format_interval(own)}"')
+            raise IntervalError(
+                f"{self._slot.node.label!r} has no bars of {format_interval(wanted)}",
+                hint=f'use "{format_interval(own)}"',
+            )
         return Bars(self._slot)
 
     def __iter__(self) -> Iterator[int]:
@@ -99,14 +103,14 @@ class CacheView:
             found = self._find_column(node, field)
         base, slot = found
         end = slot.end
-        return base[end - slot.period:end]  # type: ignore[no-any-return]
+        return base[end - slot.period : end]  # type: ignore[no-any-return]
 
     def timestamps(self, node: Any) -> Ints:
         """Return the bucket starts of the window, int64[period], seconds UTC."""
         slot = self._slot(node, None)
         if slot.ring is None:
             return np.array([ts for ts, _ in Bars(slot)], np.int64)
-        return slot.ring.ts[slot.end - slot.period:slot.end]
+        return slot.ring.ts[slot.end - slot.period : slot.end]
 
     def latest(self, node: Any) -> Any:
         """Return the payload of the newest bar of an input."""
@@ -126,7 +130,9 @@ class CacheView:
         import polars as pl
 
         slot = self._slot(node, None)
-        return pl.DataFrame({"ts": self.timestamps(node), **{name: self._column(slot, name) for name in self._names(slot)}})
+        return pl.DataFrame(
+            {"ts": self.timestamps(node), **{name: self._column(slot, name) for name in self._names(slot)}}
+        )
 
     def arrow(self, node: Any) -> Any:
         """Return the window as an Arrow table with a column ``ts``."""
@@ -154,7 +160,7 @@ class CacheView:
 
     def _column(self, slot: Slot, name: str) -> Floats:
         assert slot.ring is not None  # _names looked
-        return slot.ring.columns[name][slot.end - slot.period:slot.end]
+        return slot.ring.columns[name][slot.end - slot.period : slot.end]
 
     def _find_column(self, node: Any, field: str) -> tuple[Floats, Slot]:
         slot = self._slot(node, field)
@@ -169,7 +175,9 @@ class CacheView:
     def _slot(self, node: Any, field: str | None) -> Slot:
         wanted = node.node if isinstance(node, Field) else node
         for slot in self._slots:
-            if slot.node is wanted or (isinstance(wanted, str) and wanted in (slot.key, slot.node.name, slot.node.node_id)):
+            if slot.node is wanted or (
+                isinstance(wanted, str) and wanted in (slot.key, slot.node.name, slot.node.node_id)
+            ):
                 break
         else:
             slot = self._equal(wanted)

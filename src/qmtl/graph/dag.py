@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from qmtl.errors import BuildError, CycleError, DuplicateNameError, unknown_name
-from qmtl.graph.node import Edge, Node, StreamInput, TagQueryNode
+from qmtl.graph.expression import Edge
+from qmtl.graph.node import Node, StreamInput, TagQueryNode
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,13 @@ class Dag:
             identifier = node.node_id
             if by_id.setdefault(identifier, node) is node:
                 edges = resolved[id(node)]
-                inputs[identifier] = tuple(e if e.node is None else replace(e, node=by_id[e.node.node_id]) for e in edges)
+                inputs[identifier] = tuple(
+                    e if e.node is None else replace(e, node=by_id[e.node.node_id]) for e in edges
+                )
             if node.name is not None and names.setdefault(node.name, identifier) != identifier:
                 raise DuplicateNameError(
-                    f"two different nodes are called {node.name!r}", hint="give each node of a strategy a name of its own"
+                    f"two different nodes are called {node.name!r}",
+                    hint="give each node of a strategy a name of its own",
                 )
         return cls(tuple(by_id.values()), inputs, names)
 
@@ -132,7 +136,10 @@ def _closure(roots: Iterable[Node], upstream: object) -> list[Node]:
                 done[id(node)] = node
             elif id(node) not in done:
                 if id(node) in open_:
-                    raise CycleError(f"node {node.name or node.node_type!r} is upstream of itself", hint="a tag query must not match its own readers")
+                    raise CycleError(
+                        f"node {node.name or node.node_type!r} is upstream of itself",
+                        hint="a tag query must not match its own readers",
+                    )
                 open_[id(node)] = node
                 stack.append((node, True))
                 stack += [(child, False) for child in reversed(upstream(node)) if id(child) not in done]  # type: ignore[operator]

@@ -31,14 +31,23 @@ def document(dag: Dag) -> dict[str, Any]:
 def _node(dag: Dag, node: Node, label: str) -> dict[str, Any]:
     parts = node.parts
     entry: dict[str, Any] = {
-        "node_id": node.node_id, "crc32": crc32(node.node_id), "node_type": parts.node_type,
-        "code_hash": parts.code_hash, "config_hash": parts.config_hash, "schema_hash": parts.schema_hash,
-        "name": label, "interval": node.interval, "period": node.period,
+        "node_id": node.node_id,
+        "crc32": crc32(node.node_id),
+        "node_type": parts.node_type,
+        "code_hash": parts.code_hash,
+        "config_hash": parts.config_hash,
+        "schema_hash": parts.schema_hash,
+        "name": label,
+        "interval": node.interval,
+        "period": node.period,
         "inputs": [
             {"node_id": e.node.node_id, **({"key": e.key} if e.key else {}), **({"field": e.field} if e.field else {})}
-            for e in dag.inputs[node.node_id] if e.node is not None
+            for e in dag.inputs[node.node_id]
+            if e.node is not None
         ],
-        "tags": list(node.tags), "schema": node.output_schema(), "pure": not getattr(node, "impure", False),
+        "tags": list(node.tags),
+        "schema": node.output_schema(),
+        "pure": not getattr(node, "impure", False),
     }
     if isinstance(node, TagQueryNode):
         entry |= {"query_tags": list(node.query_tags), "match_mode": node.match_mode}
@@ -54,7 +63,9 @@ def verify(document: Mapping[str, Any]) -> None:
         With a JSON pointer to the fault.
     """
     if document.get("version") != VERSION:
-        raise DocumentError(f"unknown version {document.get('version')!r}", pointer="/version", hint=f"this program reads {VERSION}")
+        raise DocumentError(
+            f"unknown version {document.get('version')!r}", pointer="/version", hint=f"this program reads {VERSION}"
+        )
     nodes = document.get("nodes")
     if not isinstance(nodes, list) or not nodes:
         raise DocumentError("there are no nodes", pointer="/nodes")
@@ -71,12 +82,20 @@ def _verify_node(entry: Any, pointer: str, seen: set[str]) -> None:
     parts = Parts(*(str(entry[key]) for key in ("node_type", "code_hash", "config_hash", "schema_hash")))
     identifier = entry["node_id"]
     if identifier != node_id(parts):
-        raise DocumentError("the id is not the digest of the four parts", pointer=f"{pointer}/node_id", hint="submit with the SDK of this version")
+        raise DocumentError(
+            "the id is not the digest of the four parts",
+            pointer=f"{pointer}/node_id",
+            hint="submit with the SDK of this version",
+        )
     if entry["crc32"] != crc32(identifier):
         raise DocumentError("the checksum does not match the id", pointer=f"{pointer}/crc32")
     if identifier in seen:
         raise DocumentError("the node is there twice", pointer=pointer)
     for k, edge in enumerate(entry["inputs"]):
         if not isinstance(edge, dict) or edge.get("node_id") not in seen:
-            raise DocumentError("the input is unknown, or comes after its reader", pointer=f"{pointer}/inputs/{k}", hint="list nodes in topological order")
+            raise DocumentError(
+                "the input is unknown, or comes after its reader",
+                pointer=f"{pointer}/inputs/{k}",
+                hint="list nodes in topological order",
+            )
     seen.add(identifier)

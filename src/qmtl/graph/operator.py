@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qmtl.errors import OperatorError, unknown_name
 
 if TYPE_CHECKING:
-    from qmtl.graph.node import OperatorNode
+    from qmtl.graph.operator_node import OperatorNode
 
 Kind = Literal["pointwise", "window", "fold", "recursive", "cross_section", "resample"]
 Params = Mapping[str, Any]
@@ -97,10 +97,11 @@ class Operator:
     merge: Step | None = None
     doc: str = field(default="", repr=False, compare=False)
 
-    def __call__(self, *args: Any, name: str | None = None, tags: Any = None,
-                 interval: Any = None, **params: Any) -> OperatorNode:
+    def __call__(
+        self, *args: Any, name: str | None = None, tags: Any = None, interval: Any = None, **params: Any
+    ) -> OperatorNode:
         """Build the node that applies this operator to its inputs."""
-        from qmtl.graph.node import OperatorNode
+        from qmtl.graph.operator_node import OperatorNode
 
         sources, values = self.bind(args, params)
         return OperatorNode(self, sources, values, name=name, tags=tags, interval=interval)
@@ -155,10 +156,17 @@ class Operator:
 
 
 def operator(
-    *, kind: Kind, inputs: tuple[str, ...] = ("x",), outputs: tuple[str, ...] = ("value",),
-    params: Mapping[str, Param] | None = None, window: Callable[[Params], int] | None = None,
-    state: int = 0, lift: Step | None = None, merge: Step | None = None,
-    version: int = 1, name: str | None = None,
+    *,
+    kind: Kind,
+    inputs: tuple[str, ...] = ("x",),
+    outputs: tuple[str, ...] = ("value",),
+    params: Mapping[str, Param] | None = None,
+    window: Callable[[Params], int] | None = None,
+    state: int = 0,
+    lift: Step | None = None,
+    merge: Step | None = None,
+    version: int = 1,
+    name: str | None = None,
 ) -> Callable[[Step], Operator]:
     """Declare an operator; batch, stream, snapshots, identity and checks come with it.
 
@@ -200,9 +208,18 @@ def operator(
 
     def declare(step: Step) -> Operator:
         made = Operator(
-            name=name or step.__name__, version=version, kind=kind, step=step, inputs=inputs, outputs=outputs,
-            params=dict(params or {}), window=window or (lambda _: 1),
-            state=state, lift=lift, merge=merge, doc=inspect.getdoc(step) or "",
+            name=name or step.__name__,
+            version=version,
+            kind=kind,
+            step=step,
+            inputs=inputs,
+            outputs=outputs,
+            params=dict(params or {}),
+            window=window or (lambda _: 1),
+            state=state,
+            lift=lift,
+            merge=merge,
+            doc=inspect.getdoc(step) or "",
         )
         if made.is_library:
             _register(made)
@@ -213,6 +230,10 @@ def operator(
 
 def _register(made: Operator) -> None:
     known = REGISTRY.get(made.name)
-    if known is not None and known.step.__code__ is not made.step.__code__ and known.step.__module__ != made.step.__module__:
+    if (
+        known is not None
+        and known.step.__code__ is not made.step.__code__
+        and known.step.__module__ != made.step.__module__
+    ):
         raise OperatorError(f"two library operators are called {made.name!r}")
     REGISTRY[made.name] = made

@@ -39,7 +39,9 @@ def sma(agg, p):
 
 
 @operator(
-    kind="recursive", window=_ema_window, state=3,
+    kind="recursive",
+    window=_ema_window,
+    state=3,
     params={"period": Param(int, minimum=1), "forgotten": FORGOTTEN, "window": Param(int, None, minimum=1)},
 )
 def ema(state, x, p):

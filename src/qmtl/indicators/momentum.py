@@ -17,7 +17,9 @@ def _macd_window(p):
 
 
 @operator(
-    kind="recursive", window=_rsi_window, state=4,
+    kind="recursive",
+    window=_rsi_window,
+    state=4,
     params={"period": Param(int, 14, minimum=2), "forgotten": FORGOTTEN, "window": Param(int, None, minimum=2)},
 )
 def rsi(state, x, p):
@@ -44,9 +46,17 @@ def rsi(state, x, p):
 
 
 @operator(
-    kind="recursive", window=_macd_window, state=5, outputs=("macd", "signal", "histogram"),
-    params={"fast": Param(int, 12, minimum=1), "slow": Param(int, 26, minimum=1), "signal": Param(int, 9, minimum=1),
-            "forgotten": FORGOTTEN, "window": Param(int, None, minimum=1)},
+    kind="recursive",
+    window=_macd_window,
+    state=5,
+    outputs=("macd", "signal", "histogram"),
+    params={
+        "fast": Param(int, 12, minimum=1),
+        "slow": Param(int, 26, minimum=1),
+        "signal": Param(int, 9, minimum=1),
+        "forgotten": FORGOTTEN,
+        "window": Param(int, None, minimum=1),
+    },
 )
 def macd(state, x, p):
     """Moving average convergence and divergence (TA-Lib ``MACD``).

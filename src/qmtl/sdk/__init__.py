@@ -20,14 +20,28 @@ if TYPE_CHECKING:
 
 #: Names that cost something to import, and where they live.
 _LAZY = {
-    "CacheView": "qmtl.engine.view", "Costs": "qmtl.trading.costs", "DataFetcher": "qmtl.sdk.data_io",
-    "EventRecorder": "qmtl.sdk.data_io", "HistoryProvider": "qmtl.sdk.data_io", "NodeCache": "qmtl.engine.cache",
+    "CacheView": "qmtl.engine.view",
+    "Costs": "qmtl.trading.costs",
+    "DataFetcher": "qmtl.sdk.data_io",
+    "EventRecorder": "qmtl.sdk.data_io",
+    "HistoryProvider": "qmtl.sdk.data_io",
+    "NodeCache": "qmtl.engine.cache",
     "Result": "qmtl.report.result",
 }
 
 __all__ = [
-    "CacheView", "Costs", "DataFetcher", "EventRecorder", "HistoryProvider", "Node", "NodeCache", "Result", "Runner",
-    "Strategy", "StreamInput", "TagQueryNode",
+    "CacheView",
+    "Costs",
+    "DataFetcher",
+    "EventRecorder",
+    "HistoryProvider",
+    "Node",
+    "NodeCache",
+    "Result",
+    "Runner",
+    "Strategy",
+    "StreamInput",
+    "TagQueryNode",
 ]
 
 

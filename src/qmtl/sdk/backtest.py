@@ -43,7 +43,9 @@ class Request:
 
 async def run(strategies: Sequence[Built], request: Request) -> list[Result]:
     """Run strategies over one union graph, so that a node they share is computed once."""
-    union = Dag.of([node for built in strategies for node in built.dag.nodes]) if len(strategies) > 1 else strategies[0].dag
+    union = (
+        Dag.of([node for built in strategies for node in built.dag.nodes]) if len(strategies) > 1 else strategies[0].dag
+    )
     data = _for_union(union, strategies, request.data)
     bound = await bind(union, data, request.span, on_missing=request.on_missing, calendar=request.calendar)
     plan, outputs = compute(union, strategies, bound, request)
@@ -59,7 +61,9 @@ def _for_union(union: Dag, strategies: Sequence[Built], data: Mapping[str, Any] 
     return {first.get(own.get(name, ""), name): source for name, source in data.items()}
 
 
-def compute(union: Dag, strategies: Sequence[Built], bound: Mapping[str, Bound], request: Request) -> tuple[Plan, dict[str, Output]]:
+def compute(
+    union: Dag, strategies: Sequence[Built], bound: Mapping[str, Bound], request: Request
+) -> tuple[Plan, dict[str, Output]]:
     """Plan and run the engine; return outputs by id, warm-up included."""
     from qmtl.engine.batch import run_batch
     from qmtl.engine.plan import Plan
@@ -78,7 +82,9 @@ def compute(union: Dag, strategies: Sequence[Built], bound: Mapping[str, Bound],
     return plan, run_batch(plan, frames, on_chunk=progress and (lambda done: progress(done, total)))
 
 
-def _result(built: Built, plan: Plan, outputs: Mapping[str, Output], bound: Mapping[str, Bound], request: Request) -> Result:
+def _result(
+    built: Built, plan: Plan, outputs: Mapping[str, Output], bound: Mapping[str, Bound], request: Request
+) -> Result:
     from qmtl.report.result import Result
 
     labels = built.dag.labels()
@@ -91,10 +97,17 @@ def _result(built: Built, plan: Plan, outputs: Mapping[str, Output], bound: Mapp
     universe = next(iter(symbols.values()), None)
     frames = Outputs(shown, dict.fromkeys(shown, universe) if universe else {})
     result = Result(
-        strategy=built.name, outputs=frames, node_ids={name: built.dag.names.get(name, i) for name, i in _names(labels, built).items()},
+        strategy=built.name,
+        outputs=frames,
+        node_ids={name: built.dag.names.get(name, i) for name, i in _names(labels, built).items()},
         warmup={name: plan.warmup(i) for name, i in _names(labels, built).items()},
-        gaps=[{"stream": g.stream, "start": g.start, "end": g.end, "bars": g.bars} for b in streams.values() for g in b.gaps],
-        provenance=_provenance(built, streams, span, request), graph=document(built.dag),
+        gaps=[
+            {"stream": g.stream, "start": g.start, "end": g.end, "bars": g.bars}
+            for b in streams.values()
+            for g in b.gaps
+        ],
+        provenance=_provenance(built, streams, span, request),
+        graph=document(built.dag),
     )
     trade = next((node for t in built.execution.targets if is_trade(node := built.dag.node(t))), None)
     return result if trade is None else _traded(result, built, trade, outputs, bound, span, request)
@@ -118,7 +131,13 @@ def _stream_output(bound: Bound) -> Output:
 
 
 def _traded(
-    result: Result, built: Built, trade: Node, outputs: Mapping[str, Output], bound: Mapping[str, Bound], span: Span, request: Request,
+    result: Result,
+    built: Built,
+    trade: Node,
+    outputs: Mapping[str, Output],
+    bound: Mapping[str, Bound],
+    span: Span,
+    request: Request,
 ) -> Result:
     """Simulate the orders of a trade node and measure the outcome."""
     from qmtl.report.accounts import with_trading
@@ -128,7 +147,13 @@ def _traded(
     bars = stream.frame.slice(span)
     target = _on_bars(clip(outputs[trade.node_id], span), trade.interval, bars.ts, stream.stream)
     execution = built.execution
-    simulation = _simulate(bars, target, TARGET_KINDS[trade.node_type], request.costs or execution.costs or Costs(), request.cash or execution.cash)
+    simulation = _simulate(
+        bars,
+        target,
+        TARGET_KINDS[trade.node_type],
+        request.costs or execution.costs or Costs(),
+        request.cash or execution.cash,
+    )
     return with_trading(result, bars, simulation, request.calendar)
 
 
@@ -154,10 +179,16 @@ def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, request:
     from qmtl import __version__
 
     return {
-        "qmtl": __version__, "python": platform.python_version(), "numpy": np.__version__, "engine": request.engine,
-        "strategy": built.name, "start": span.start, "end": span.end, "on_missing": request.on_missing,
+        "qmtl": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "engine": request.engine,
+        "strategy": built.name,
+        "start": span.start,
+        "end": span.end,
+        "on_missing": request.on_missing,
         "calendar": request.calendar.name,
-        "data": {b.stream.label: {"fingerprint": b.frame.fingerprint(), "bars": len(b.frame.ts)} for b in streams.values()},
+        "data": {
+            b.stream.label: {"fingerprint": b.frame.fingerprint(), "bars": len(b.frame.ts)} for b in streams.values()
+        },
     }
-
-

@@ -68,7 +68,12 @@ def sources(dag: Dag, data: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 async def bind(
-    dag: Dag, data: Mapping[str, Any] | None, span: Span, *, on_missing: str, calendar: Calendar,
+    dag: Dag,
+    data: Mapping[str, Any] | None,
+    span: Span,
+    *,
+    on_missing: str,
+    calendar: Calendar,
 ) -> dict[str, Bound]:
     """Load, check and, where asked for, fill the bars of every stream.
 
@@ -86,8 +91,13 @@ async def bind(
     async def one(stream: StreamInput) -> Bound:
         async with gate:
             frame = await load(
-                bound_to[stream.node_id], name=stream.label, interval=stream.interval, span=span,
-                warmup=draft.history(stream.node_id), symbols=stream.symbols, node_id=stream.node_id,
+                bound_to[stream.node_id],
+                name=stream.label,
+                interval=stream.interval,
+                span=span,
+                warmup=draft.history(stream.node_id),
+                symbols=stream.symbols,
+                node_id=stream.node_id,
             )
         return _apply_policy(stream, frame, span, stream.on_missing or on_missing, calendar)
 

@@ -79,16 +79,30 @@ class Runner:
 
     @staticmethod
     async def backtest_async(
-        strategy: Any, *, start_time: Any = None, end_time: Any = None, on_missing: str = "skip",
-        data: Mapping[str, Any] | None = None, engine: EngineName = "batch", calendar: str = "24/7",
-        costs: Costs | None = None, cash: float | None = None, on_progress: Callable[[int, int], None] | None = None,
+        strategy: Any,
+        *,
+        start_time: Any = None,
+        end_time: Any = None,
+        on_missing: str = "skip",
+        data: Mapping[str, Any] | None = None,
+        engine: EngineName = "batch",
+        calendar: str = "24/7",
+        costs: Costs | None = None,
+        cash: float | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Any:
         """Do what :meth:`backtest` does, inside a running event loop."""
         from qmtl.sdk.backtest import Request, run
 
         request = Request(
-            span=_span(start_time, end_time), on_missing=on_missing, data=data, engine=_engine(engine),
-            calendar=Calendar(calendar), costs=costs, cash=cash, on_progress=on_progress,
+            span=_span(start_time, end_time),
+            on_missing=on_missing,
+            data=data,
+            engine=_engine(engine),
+            calendar=Calendar(calendar),
+            costs=costs,
+            cash=cash,
+            on_progress=on_progress,
         )
         many = not isinstance(strategy, type)
         results = await run(build_all(list(strategy) if many else [strategy]), request)
@@ -114,7 +128,9 @@ class Runner:
         built = [replace(b, execution=Execution()) for b in build_all(list(strategy) if many else [strategy])]
         request = Request(
             span=_span(options.pop("start_time", None), options.pop("end_time", None)),
-            engine=_engine(options.pop("engine", "batch")), calendar=Calendar(options.pop("calendar", "24/7")), **options,
+            engine=_engine(options.pop("engine", "batch")),
+            calendar=Calendar(options.pop("calendar", "24/7")),
+            **options,
         )
         results = await run(built, request)
         return results if many else results[0]

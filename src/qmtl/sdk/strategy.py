@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from qmtl.errors import BuildError, DuplicateNameError, unknown_name
 from qmtl.graph.dag import Dag
-from qmtl.graph.node import Field, Node
+from qmtl.graph.expression import Field
+from qmtl.graph.node import Node
 
 if TYPE_CHECKING:
     from qmtl.trading.costs import Costs
@@ -64,7 +65,9 @@ class Strategy:
 
     def setup(self) -> None:
         """Create the nodes and add them with :meth:`add_nodes`."""
-        raise BuildError(f"strategy {type(self).__name__!r} has no setup()", hint="def setup(self): self.add_nodes([…])")
+        raise BuildError(
+            f"strategy {type(self).__name__!r} has no setup()", hint="def setup(self): self.add_nodes([…])"
+        )
 
     def define_execution(self) -> None:
         """Say what to trade with :meth:`set_target`; a strategy without targets only computes."""
@@ -129,5 +132,3 @@ def build_all(strategies: Sequence[type[Strategy]]) -> list[Built]:
         return alone
     everything = [root for built in alone for root in built.roots]
     return [strategy.build(everything) for strategy in strategies]
-
-

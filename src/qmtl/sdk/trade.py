@@ -10,7 +10,9 @@ import math
 from typing import Any
 
 from qmtl.errors import BuildError
-from qmtl.graph.node import Field, Node, OperatorNode, StreamInput
+from qmtl.graph.expression import Field
+from qmtl.graph.node import Node, StreamInput
+from qmtl.graph.operator_node import OperatorNode
 from qmtl.graph.operator import Param, operator
 
 #: Operator name to what the target means.
@@ -29,7 +31,9 @@ def _weight(x, p):  # type: ignore[no-untyped-def]
     return x[0] * p[0] if not math.isnan(x[1]) else math.nan
 
 
-def target_position(signal: Any, *, price: Node | Field, size: float = 1.0, name: str | None = None, interval: Any = None) -> OperatorNode:
+def target_position(
+    signal: Any, *, price: Node | Field, size: float = 1.0, name: str | None = None, interval: Any = None
+) -> OperatorNode:
     """Hold ``signal * size`` units of the traded stream.
 
     Parameters
@@ -57,7 +61,9 @@ def target_position(signal: Any, *, price: Node | Field, size: float = 1.0, name
     return _position(signal, _traded(price), size, name=name, interval=_interval(signal, interval))
 
 
-def target_weight(signal: Any, *, price: Node | Field, weight: float = 1.0, name: str | None = None, interval: Any = None) -> OperatorNode:
+def target_weight(
+    signal: Any, *, price: Node | Field, weight: float = 1.0, name: str | None = None, interval: Any = None
+) -> OperatorNode:
     """Hold ``signal * weight`` of the equity in the traded stream, rebalanced when the target changes.
 
     Parameters, errors and notes are those of :func:`target_position`.

@@ -7,6 +7,23 @@ from qmtl.transforms.resample import resample
 from qmtl.transforms.rolling import rolling_max, rolling_mean, rolling_min, rolling_std
 
 __all__ = [
-    "add", "both", "crossover", "divide", "either", "lag", "less", "less_equal", "log_return", "multiply", "negate",
-    "rank", "resample", "rolling_max", "rolling_mean", "rolling_min", "rolling_std", "subtract", "zscore",
+    "add",
+    "both",
+    "crossover",
+    "divide",
+    "either",
+    "lag",
+    "less",
+    "less_equal",
+    "log_return",
+    "multiply",
+    "negate",
+    "rank",
+    "resample",
+    "rolling_max",
+    "rolling_mean",
+    "rolling_min",
+    "rolling_std",
+    "subtract",
+    "zscore",
 ]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from qmtl.graph.operator import operator
 
 if TYPE_CHECKING:
-    from qmtl.graph.node import Field, Node, OperatorNode
+    from qmtl.graph.expression import Field
+    from qmtl.graph.node import Node
+    from qmtl.graph.operator_node import OperatorNode
 
 
 @operator(kind="resample", inputs=("open", "high", "low", "close"), outputs=("open", "high", "low", "close"))
@@ -50,7 +52,9 @@ def last(w, p):
     return found
 
 
-def resample(source: Node | Field, interval: int | str, *, name: str | None = None, tags: list[str] | None = None) -> OperatorNode:
+def resample(
+    source: Node | Field, interval: int | str, *, name: str | None = None, tags: list[str] | None = None
+) -> OperatorNode:
     """Build longer bars: of a stream its open, high, low and close, of a field its last value.
 
     Parameters
@@ -72,7 +76,7 @@ def resample(source: Node | Field, interval: int | str, *, name: str | None = No
     >>> resample(price, "5m").outputs
     ('open', 'high', 'low', 'close')
     """
-    from qmtl.graph.node import Field
+    from qmtl.graph.expression import Field
 
     if isinstance(source, Field) or (source.outputs is not None and len(source.outputs) == 1):
         return last(source, interval=interval, name=name, tags=tags)

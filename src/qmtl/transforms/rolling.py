@@ -57,8 +57,12 @@ def rolling_max(agg, p):
 
 
 @operator(
-    kind="fold", params={"period": Param(int, minimum=1), "ddof": Param(int, 1, minimum=0)}, window=_period, state=3,
-    lift=_moments, merge=_merge_moments,
+    kind="fold",
+    params={"period": Param(int, minimum=1), "ddof": Param(int, 1, minimum=0)},
+    window=_period,
+    state=3,
+    lift=_moments,
+    merge=_merge_moments,
 )
 def rolling_std(agg, p):
     """Standard deviation of the last ``period`` values; ``ddof=1`` is the sample, 0 the population.
