@@ -84,7 +84,8 @@ def parse_time(time: int | str | datetime) -> int:
     >>> parse_time("2022-01-01"), parse_time("2022-01-01T01:00+01:00")
     (1640995200, 1640995200)
     """
-    if isinstance(time, bool) or not (isinstance(time, (int, str, datetime)) or hasattr(time, "__index__")):
+    known: Any = time  # callers without types pass anything
+    if isinstance(known, bool) or not (isinstance(known, (str, datetime)) or hasattr(known, "__index__")):
         raise IntervalError(f"time {time!r} is not a time", hint="give seconds UTC, an ISO string or a datetime")
     if isinstance(time, str) and not re.fullmatch(r"[0-9]{9,}", time.strip()):
         return _seconds_of(_parse_iso(time), time)

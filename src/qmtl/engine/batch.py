@@ -21,9 +21,14 @@ class Bars(Protocol):
     """The bars of one stream: buckets int64[T] and one float64[T, S] for each field."""
 
     @property
-    def ts(self) -> Ints: ...
+    def ts(self) -> Ints:
+        """Bucket starts, int64[T], seconds UTC."""
+        ...
+
     @property
-    def columns(self) -> Mapping[str, Floats]: ...
+    def columns(self) -> Mapping[str, Floats]:
+        """Field to values, float64[T, S]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def chunks(plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], rows: int) -> 
     A history is bars, or an iterable of consecutive parts of them that need not fit into memory.
     """
     cursors = {
-        k: _Cursor([bars] if hasattr(bars, "ts") else bars, plan.nodes[k].node.interval, plan.nodes[k].fields or ())  # type: ignore[list-item,arg-type]
+        k: _Cursor([bars] if hasattr(bars, "ts") else bars, plan.nodes[k].node.interval, plan.nodes[k].fields or ())  # type: ignore[list-item]
         for k, bars in data.items()
     }
     shortest = min(cursor.interval for cursor in cursors.values())

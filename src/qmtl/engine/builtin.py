@@ -15,7 +15,7 @@ NONE = -(1 << 62)
 
 
 @njit
-def lane_rows(i: Any, f: Any, pc: int) -> None:
+def lane_rows(i: Any, f: Any, pc: int) -> None:  # noqa: ARG001  (all kernels have one signature)
     """Merge what feeds a lane into its rows: buckets complete by the watermark ``i[0]``.
 
     Block: ``[lane, feeders, header…, position…]``; a feeder is a source or a shorter lane.
@@ -67,7 +67,7 @@ def place(i: Any, f: Any, pc: int) -> None:
     out = i[pc + 3]
     stride = i[pc + 4]
     staging = i[pc + 6]
-    S = i[pc + 7]
+    symbols = i[pc + 7]
     fields = i[pc + 8]
     q = 0
     for t in range(i[lane]):
@@ -75,8 +75,8 @@ def place(i: Any, f: Any, pc: int) -> None:
         i[mask + t] = 1 if here else 0
         if here:
             for k in range(fields):
-                for s in range(S):
-                    f[out + k * stride + t * S + s] = f[staging + k * stride + q * S + s]
+                for s in range(symbols):
+                    f[out + k * stride + t * symbols + s] = f[staging + k * stride + q * symbols + s]
             q += 1
 
 
@@ -91,7 +91,7 @@ def align(i: Any, f: Any, pc: int) -> None:
     other = i[pc + 1]
     mask = i[pc + 2]
     out = i[pc + 3]
-    S = i[pc + 6]
+    symbols = i[pc + 6]
     last = i[pc + 7]
     state = i[pc + 8]
     q = 0
@@ -101,16 +101,16 @@ def align(i: Any, f: Any, pc: int) -> None:
         while q < i[other] and i[i[other + 1] + q] + i[other + 2] <= end:
             if i[i[pc + 4] + q] == 1:
                 i[state] = i[i[other + 1] + q]
-                for s in range(S):
-                    f[last + s] = f[i[pc + 5] + q * S + s]
+                for s in range(symbols):
+                    f[last + s] = f[i[pc + 5] + q * symbols + s]
             q += 1
         if done:
             break
         here = i[state] != NONE and (i[other + 2] > i[lane + 2] or i[state] >= i[i[lane + 1] + t])
         i[mask + t] = 1 if here else 0
         if here:
-            for s in range(S):
-                f[out + t * S + s] = f[last + s]
+            for s in range(symbols):
+                f[out + t * symbols + s] = f[last + s]
 
 
 KERNELS = {"lane_rows": lane_rows, "place": place, "align": align}
@@ -135,8 +135,8 @@ if not config.DISABLE_JIT:
 
     KERNELS = {"lane_rows": _lane_rows, "place": _place, "align": _align}
 
-    @intrinsic  # type: ignore[misc]
-    def _call(context: Any, address: Any, i: Any, f: Any, pc: Any) -> Any:
+    @intrinsic
+    def _call(_context: Any, address: Any, i: Any, f: Any, pc: Any) -> Any:
         """Call a kernel by its address: one compiled driver serves every plan and every operator."""
         signature = types.void(address, i, f, pc)
 

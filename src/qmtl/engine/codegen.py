@@ -130,7 +130,7 @@ class _Sources:
                 hint="define the operator in a file or a notebook cell, not with exec",
             ) from None
         tree = ast.parse(text).body[0]
-        if not isinstance(tree, ast.FunctionDef) or function.__closure__:  # type: ignore[attr-defined]
+        if not isinstance(tree, ast.FunctionDef) or function.__closure__:
             raise OperatorError(
                 f"operator {self.operator!r}: its step must be a plain function without closure variables",
                 hint="pass values as params= of the operator",
@@ -185,19 +185,21 @@ def _load_module(name: str, source: str) -> Any:
         _write_atomically(path, source)
     module_name = f"qmtl_kernel_{name}_{key}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None  # a .py path always has a loader
+    assert spec is not None  # a .py path always has one
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     spec.loader.exec_module(module)
     return getattr(module, "entry", module.kernel)
 
 
+@cache
 def cache_dir() -> Path:
     """Return the folder of generated kernels: ``$QMTL_CACHE_DIR``, else the user's cache."""
-    base = os.environ.get("QMTL_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "qmtl"
-    )
-    folder = Path(base) / f"kernels-{sys.version_info.major}.{sys.version_info.minor}"
+    shared = os.environ.get("XDG_CACHE_HOME")
+    own = Path(shared) if shared else Path.home() / ".cache"
+    base = Path(os.environ.get("QMTL_CACHE_DIR") or own / "qmtl")
+    folder = base / f"kernels-{sys.version_info.major}.{sys.version_info.minor}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -209,4 +211,4 @@ def _write_atomically(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     with os.fdopen(handle, "w") as file:
         file.write(text)
-    os.replace(temporary, path)
+    Path(temporary).replace(path)

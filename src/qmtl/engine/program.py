@@ -148,14 +148,15 @@ class Program:
         return self._f.take(floats * plan.width), self._i.take(len(counters), counters or None)
 
     def _foreign(self, plan: PlanNode) -> list[Edge]:
-        """Inputs of a compiled node that live on another lane."""
+        """Return the inputs of a compiled node that live on another lane."""
         node = plan.node
         if isinstance(node, OperatorNode) and node.operator.kind == "resample":
             return []
         return [e for e in plan.inputs if e.node is not None and e.node.interval != node.interval]
 
     def _reserve_alignment(self, edge: Edge, interval: int) -> None:
-        assert edge.node is not None and edge.field is not None
+        assert edge.node is not None  # constants have no lane
+        assert edge.field is not None
         key = (edge.node.node_id, edge.field, interval)
         if key not in self._align_states:
             width = self.plan.nodes[edge.node.node_id].width
@@ -304,7 +305,8 @@ class Program:
         return self._ones
 
     def _align(self, edge: Edge, interval: int, column: Column, calls: list[tuple[int, int]]) -> Column:
-        assert edge.node is not None and edge.field is not None
+        assert edge.node is not None  # constants have no lane
+        assert edge.field is not None
         key = (edge.node.node_id, edge.field, interval)
         if key not in self._aligned:
             made = Column(self._f.take(self.capacity * column.width), self._i.take(self.capacity), column.width)

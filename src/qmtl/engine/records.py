@@ -55,7 +55,7 @@ class Recorder:
         return self._numbers(row, bucket)
 
     def _plain(self, returned: Any, bucket: int) -> Any:
-        if isinstance(returned, Real) or isinstance(returned, np.generic):
+        if isinstance(returned, (Real, np.generic)):
             return {"value": returned}
         if type(returned).__name__ == "DataFrame" and len(returned) == 1:
             return {str(name): returned[name].to_numpy()[0] for name in returned.columns}

@@ -182,7 +182,7 @@ class _FastPath:
         program = executor.program
         source, call = program.sources[identifier], program.calls[0]
         places = [source.staging + k * program.capacity for k in range(len(source.fields))]
-        self._f, self._more = memoryview(program.f), list(enumerate(places))[1:]
+        self._f, self._more = program.f.data, list(enumerate(places))[1:]
         bucket = int(program.i[source.header + 1])
         self._tick = partial(
             builtin.tick, program.i, program.f, call.start, call.stop, source.header, bucket, places[0]

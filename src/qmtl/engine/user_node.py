@@ -114,6 +114,7 @@ class UserNode:
         view = self._ready_view()
         starts, positions = rows[fires].tolist(), [end[fires].tolist() for end in ends]
         compute, record, slots = self.node.compute_fn, self.recorder.record, self._slots
+        assert compute is not None  # a node without a function is not planned
         for k, bucket in enumerate(starts):
             for slot, end in zip(slots, positions, strict=True):
                 slot.end = end[k]
@@ -122,7 +123,7 @@ class UserNode:
                 row = record(compute(view), bucket)
             except QmtlError:
                 raise
-            except Exception as error:  # a user's function may raise anything
+            except Exception as error:  # noqa: BLE001  (a user's function may raise anything)
                 if self._failed(error, bucket):
                     break
                 continue

@@ -103,14 +103,16 @@ class CacheView:
             found = self._find_column(node, field)
         base, slot = found
         end = slot.end
-        return base[end - slot.period : end]  # type: ignore[no-any-return]
+        window: Floats = base[end - slot.period : end]
+        return window
 
     def timestamps(self, node: Any) -> Ints:
         """Return the bucket starts of the window, int64[period], seconds UTC."""
         slot = self._slot(node, None)
         if slot.ring is None:
             return np.array([ts for ts, _ in Bars(slot)], np.int64)
-        return slot.ring.ts[slot.end - slot.period : slot.end]
+        window: Ints = slot.ring.ts[slot.end - slot.period : slot.end]
+        return window
 
     def latest(self, node: Any) -> Any:
         """Return the payload of the newest bar of an input."""

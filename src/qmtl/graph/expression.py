@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Arithmetic:
-    """Python syntax that builds operator nodes: ``a + b``, ``a > b``, ``a & b`` …"""
+    """Python syntax that builds operator nodes: ``a + b``, ``a > b``, ``a & b`` and so on."""
 
     __slots__ = ()
     __array_ufunc__ = None  # numpy must not try to broadcast over a node
@@ -113,7 +113,7 @@ class Edge:
     constant: float | None = None
 
     def canonical(self) -> dict[str, Any]:
-        """What of this edge is part of the reader's identity."""
+        """Return what of this edge is part of the reader's identity."""
         if self.node is None:
             return {"constant": float(self.constant or 0.0)}
         parts: dict[str, Any] = {"node": self.node.node_id, "period": self.period}

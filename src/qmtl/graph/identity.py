@@ -42,7 +42,7 @@ class Parts:
 
     def canonical(self) -> bytes:
         """Bytes that the id is the digest of."""
-        return "\n".join((FORM, self.node_type, self.code_hash, self.config_hash, self.schema_hash)).encode()
+        return f"{FORM}\n{self.node_type}\n{self.code_hash}\n{self.config_hash}\n{self.schema_hash}".encode()
 
 
 def node_id(parts: Parts) -> str:

@@ -82,7 +82,7 @@ class Node(Arithmetic):
 
     def __init__(
         self,
-        input: Any,
+        input: Any,  # noqa: A002  (the name that the SDK's users know)
         compute_fn: Callable[[Any], Any],
         name: str | None = None,
         interval: int | str | None = None,
@@ -95,7 +95,7 @@ class Node(Arithmetic):
         version: str | None = None,
         impure: bool = False,
     ) -> None:
-        label: str = name or getattr(compute_fn, "__name__", "node")
+        label = name or str(getattr(compute_fn, "__name__", "node"))
         check_one_argument(compute_fn, label)
         self._define(name, tags)
         self.compute_fn = compute_fn
@@ -127,7 +127,7 @@ class Node(Arithmetic):
         return tuple(self.schema) if self.schema else None
 
     def single_field(self, reader: str) -> str:
-        """The only output field, where a node stands for a value."""
+        """Return the only output field, where a node stands for a value."""
         if self.outputs is not None and len(self.outputs) == 1:
             return self.outputs[0]
         fields = "its fields" if self.outputs is None else ", ".join(self.outputs)
@@ -196,7 +196,7 @@ class Node(Arithmetic):
         return digest
 
     def configuration(self) -> dict[str, Any]:
-        """What counts for the identity beside the code; the deny-list is in the design."""
+        """Return what counts for the identity beside the code: all that is not known to be irrelevant."""
         counted: dict[str, Any] = {
             "interval": self.interval,
             "config": self.config,
@@ -285,9 +285,11 @@ class StreamInput(Node):
         return None
 
     def code(self) -> str:
+        """Digest of what a stream is."""
         return identity.digest("stream@1")
 
     def configuration(self) -> dict[str, Any]:
+        """Return where the bars come from, and their interval and policy."""
         counted: dict[str, Any] = {
             "interval": self.interval,
             "tags": list(self.tags),
@@ -358,12 +360,15 @@ class TagQueryNode(Node):
 
     @property
     def period(self) -> int:
+        """Bars in the window of each upstream."""
         return self.window
 
     def code(self) -> str:
+        """Digest of the code; without a function a query stands for its upstreams."""
         return identity.digest("tag_query@1") if self.compute_fn is None else super().code()
 
     def configuration(self) -> dict[str, Any]:
+        """Return the query: what it matches is an input of its readers."""
         return {
             "interval": self.interval,
             "period": self.window,

@@ -146,7 +146,7 @@ class Operator:
         return str(getattr(self.step, "__module__", "")).startswith(_LIBRARY)
 
     def lookback(self, params: Params) -> int:
-        """Joined bars of the inputs that one output depends on.
+        """Return the joined bars of the inputs that one output depends on.
 
         A recursive operator is restarted ``window`` bars before the last absolute block boundary,
         and a block is ``window`` buckets long: twice the window covers every case.

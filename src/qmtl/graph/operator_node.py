@@ -47,13 +47,16 @@ class OperatorNode(Node):
 
     @property
     def node_type(self) -> str:  # type: ignore[override]
+        """Name of the operator."""
         return self.operator.name
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Output field names."""
         return self.operator.outputs
 
     def code(self) -> str:
+        """Digest of name and version, or of the steps of a user's own operator."""
         if self.operator.is_library:
             return identity.digest(f"{self.operator.name}@{self.operator.version}")
         return identity.digest(*(f.digest for f in self.fingerprint))
@@ -67,6 +70,7 @@ class OperatorNode(Node):
         return tuple(fingerprint(step) for step in steps if step is not None)
 
     def configuration(self) -> dict[str, Any]:
+        """Return parameters, interval and inputs."""
         operator = self.operator
         return {
             "interval": self.interval,
@@ -78,13 +82,15 @@ class OperatorNode(Node):
         }
 
     def output_schema(self) -> Mapping[str, str] | None:
+        """Return field names and types."""
         return dict.fromkeys(self.outputs, "float64")
 
 
 def _longer_interval(operator: Operator, source: Node, given: int | None) -> int:
     if given is None or given <= source.interval or given % source.interval:
         raise IntervalError(
-            f"{operator.name}: cannot build bars of {given and format_interval(given)} from {format_interval(source.interval)}",
+            f"{operator.name}: cannot build bars of {given and format_interval(given)} "
+            f"from {format_interval(source.interval)}",
             hint="the longer interval must be a multiple of the shorter one",
         )
     return given

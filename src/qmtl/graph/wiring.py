@@ -20,7 +20,7 @@ def as_edge(value: Any, owner: str) -> Edge:
         return Edge(value.node, value.name)
     if is_node(value):
         return Edge(value, value.single_field(owner))
-    if isinstance(value, (bool, int, float)) or type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0:
+    if isinstance(value, (bool, int, float)) or (type(value).__module__ == "numpy" and getattr(value, "ndim", 1) == 0):
         return Edge(None, constant=float(value))
     raise OperatorError(
         f"{owner}: {value!r} is not an input",
@@ -58,6 +58,7 @@ def common_interval(nodes: Sequence[Node], given: int | str | None, label: str) 
 
 
 def check_one_argument(compute_fn: Any, label: str) -> None:
+    """Refuse a compute function that does not take exactly one argument, the view."""
     if not callable(compute_fn):
         raise TypeError(f"compute_fn of node {label!r} is {compute_fn!r}, not a function")
     signature = inspect.signature(compute_fn)
@@ -104,6 +105,7 @@ def upstream_edges(given: Any, label: str) -> list[Edge]:
 
 
 def with_periods(edges: list[Edge], period: Any, label: str) -> tuple[Edge, ...]:
+    """Return the edges with their windows: one period for all, one for each, or that of the input."""
     if not isinstance(period, Mapping):
         common = max(e.node.period for e in edges if e.node is not None) if period is None else period
         return tuple(Edge(e.node, key=e.key, period=check_period(common, label)) for e in edges)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import qmtl.indicators  # operators must be registered before Python syntax on nodes builds them
-import qmtl.transforms
+from qmtl import indicators, transforms  # noqa: F401  (Python syntax on nodes builds their operators)
 from qmtl.graph.node import Node, StreamInput, TagQueryNode
 from qmtl.sdk.runner import Runner
 from qmtl.sdk.strategy import Strategy

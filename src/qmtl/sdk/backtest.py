@@ -57,7 +57,7 @@ def _for_union(union: Dag, strategies: Sequence[Built], data: Mapping[str, Any] 
     if data is None or len(strategies) == 1:
         return data
     own = {name: built.dag.names[name] for built in strategies for name in built.dag.names}
-    first = {identifier: name for name, identifier in reversed(union.names.items())}
+    first = {identifier: name for name, identifier in reversed(list(union.names.items()))}
     return {first.get(own.get(name, ""), name): source for name, source in data.items()}
 
 
@@ -121,7 +121,7 @@ def _clipped(span: Span, streams: Mapping[str, Bound]) -> Span:
     """Replace an open start or end by those of the data."""
     first = min(int(b.frame.ts[0]) for b in streams.values())
     last = max(int(b.frame.ts[-1]) + b.frame.interval for b in streams.values())
-    return Span(max(span.start, first), max(min(span.end, last), max(span.start, first)))
+    return Span(max(span.start, first), max(min(span.end, last), span.start, first))
 
 
 def _stream_output(bound: Bound) -> Output:

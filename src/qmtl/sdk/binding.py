@@ -61,7 +61,8 @@ def sources(dag: Dag, data: Mapping[str, Any] | None) -> dict[str, Any]:
             if stream.history_provider is None:
                 raise SourceNotFoundError(
                     f"stream {stream.label!r} has no data",
-                    hint=f'bind it: data={{"{stream.name or "price"}": "bars.parquet"}}, or give it a name= or a history_provider=',
+                    hint=f'bind it: data={{"{stream.name or "price"}": "bars.parquet"}}, '
+                    "or give it a name= or a history_provider=",
                 )
             found[stream.node_id] = stream.history_provider
     return found

@@ -80,9 +80,8 @@ class Strategy:
         BuildError
             Something that is not a node.
         """
-        for node in [nodes] if isinstance(nodes, Node) else nodes:
-            if isinstance(node, Field):
-                node = node.node
+        for given in [nodes] if isinstance(nodes, (Node, Field)) else nodes:
+            node = given.node if isinstance(given, Field) else given
             if not isinstance(node, Node):
                 raise BuildError(f"{node!r} is not a node", hint="pass nodes to add_nodes([…])")
             if any(known is node for known in self._nodes):

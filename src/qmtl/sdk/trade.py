@@ -12,21 +12,21 @@ from typing import Any
 from qmtl.errors import BuildError
 from qmtl.graph.expression import Field
 from qmtl.graph.node import Node, StreamInput
-from qmtl.graph.operator_node import OperatorNode
 from qmtl.graph.operator import Param, operator
+from qmtl.graph.operator_node import OperatorNode
 
 #: Operator name to what the target means.
 TARGET_KINDS = {"target_position": "position", "target_weight": "weight"}
 
 
 @operator(kind="pointwise", inputs=("signal", "price"), params={"size": Param(float, 1.0)}, name="target_position")
-def _position(x, p):  # type: ignore[no-untyped-def]
+def _position(x: tuple[float, ...], p: tuple[float, ...]) -> float:
     """Units to hold: signal times size; NaN keeps what is held."""
     return x[0] * p[0] if not math.isnan(x[1]) else math.nan
 
 
 @operator(kind="pointwise", inputs=("signal", "price"), params={"weight": Param(float, 1.0)}, name="target_weight")
-def _weight(x, p):  # type: ignore[no-untyped-def]
+def _weight(x: tuple[float, ...], p: tuple[float, ...]) -> float:
     """Share of equity to hold: signal times weight; NaN keeps what is held."""
     return x[0] * p[0] if not math.isnan(x[1]) else math.nan
 
