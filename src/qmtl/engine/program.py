@@ -90,6 +90,9 @@ class Program:
         self._aligned: dict[tuple[str, str, int], Column] = {}
         self._align_states: dict[tuple[str, str, int], tuple[int, int]] = {}
         self._ones: int | None = None
+        self._constants: dict[str, int] = {}
+        self._free: dict[tuple[str, int], list[int]] = {}
+        self._dying = _last_reads(plan)
         self._reserve_states()
         self.state_i, self.state_f = self._i.size, self._f.size
         self.calls = self._build()
@@ -172,6 +175,7 @@ class Program:
                 pending += self._place(identifier, plan)
             elif plan.is_compiled:
                 pending += self._operator(identifier, plan)
+                self._release(identifier)
             else:
                 calls += [*self._flush(pending), Call(python=identifier)]
                 self._python_columns(identifier, plan)
@@ -262,7 +266,7 @@ class Program:
         for edge in plan.inputs:
             inputs += self._input(edge, node, calls)
         width, height, stride = len(plan.inputs), len(node.outputs), self.capacity * plan.width
-        out, mask = self._f.take(stride * height), self._i.take(self.capacity)
+        out, mask = self._reuse("f", stride * height), self._reuse("i", self.capacity)
         self._define(identifier, node.outputs, out, mask, plan.width)
         params = self._f.take(
             max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None
@@ -291,12 +295,33 @@ class Program:
     def _input(self, edge: Edge, node: OperatorNode, calls: list[tuple[int, int]]) -> list[int]:
         """Return ``[column, step of a row, step of a symbol, mask]`` of one input of an operator."""
         if edge.node is None:
-            return [self._f.take(self.capacity, [edge.constant] * self.capacity), 1, 0, self._always()]
+            return [self._constant(float(edge.constant or 0.0)), 1, 0, self._always()]
         assert edge.field is not None  # operators read fields
         column = self.columns[edge.node.node_id, edge.field]
         if edge.node.interval != node.interval and node.operator.kind != "resample":
             column = self._align(edge, node.interval, column, calls)
         return [column.at, column.width, 0 if column.width == 1 else 1, column.mask]
+
+    def _constant(self, value: float) -> int:
+        """Return the column of a constant."""
+        key = repr(value)  # tells 0.0 from -0.0
+        if key not in self._constants:
+            self._constants[key] = self._f.take(self.capacity, [value] * self.capacity)
+        return self._constants[key]
+
+    def _reuse(self, array: str, size: int) -> int:
+        """Return a place that nobody reads any more, or a new one."""
+        free = self._free.get((array, size))
+        return free.pop() if free else (self._f if array == "f" else self._i).take(size)
+
+    def _release(self, reader: str) -> None:
+        """Give back the columns whose last reader has been laid out: memory follows live columns, not the graph."""
+        for identifier in self._dying.get(reader, ()):
+            plan = self.plan.nodes[identifier]
+            size = self.capacity * plan.width * len(plan.fields or ())
+            first = min(self.columns[identifier, name].at for name in plan.fields or ())
+            self._free.setdefault(("f", size), []).append(first)
+            self._free.setdefault(("i", self.capacity), []).append(self.masks[identifier])
 
     def _always(self) -> int:
         """Return the mask of what is always there."""
@@ -340,3 +365,24 @@ def _filled(arena: _Arena, kind: Any) -> np.ndarray[Any, Any]:
         else:
             array[at] = fill
     return array
+
+
+def _last_reads(plan: Plan) -> dict[str, list[str]]:
+    """Return for each compiled node the operators whose columns nobody reads after it.
+
+    What is kept, or shown to a user's function, is read after the chunk and stays.
+    """
+    stay, last = set(plan.keep), {}
+    for identifier, reader in plan.nodes.items():
+        for edge in reader.inputs:
+            if edge.node is None:
+                continue
+            if reader.is_compiled:
+                last[edge.node.node_id] = identifier
+            else:
+                stay.add(edge.node.node_id)
+    dying: dict[str, list[str]] = {}
+    for identifier, reader_id in last.items():
+        if plan.nodes[identifier].is_compiled and identifier not in stay:
+            dying.setdefault(reader_id, []).append(identifier)
+    return dying
