@@ -1,26 +1,63 @@
-"""Runs strategies over history."""
+"""Runs strategies."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from qmtl.calendars import Calendar
 from qmtl.errors import UsageError, unknown_name
 from qmtl.interval import Span, parse_time
-from qmtl.sdk.strategy import Strategy, build_all
+from qmtl.sdk.strategy import Built, Execution, Strategy, build_all
 
 if TYPE_CHECKING:
     from qmtl.report.result import Result
     from qmtl.trading.costs import Costs
 
-EngineName = Literal["batch", "stream"]
+#: After every bar that there will ever be: an open end.
 _FOREVER = 1 << 40
 
 
+class Options(TypedDict, total=False):
+    """Options of a run.
+
+    Attributes
+    ----------
+    start_time, end_time : int, str or datetime
+        Half-open span of bucket starts, seconds UTC or ISO 8601; all data by default. Bars before the start
+        warm the nodes up where they exist.
+    data : mapping of stream name to source
+        Frames (pandas, polars, Arrow), paths of CSV or Parquet files, or history providers.
+    on_missing : {"skip", "fill", "fail"}
+        What a missing bar does: nothing is emitted, the last value is carried, or the run fails.
+    engine : {"batch", "stream"}
+        Two drivers of the same kernels; equal results to the bit.
+    calendar : str
+        Trading calendar, ``"24/7"`` by default; a scheduled closure is no gap.
+    costs : Costs
+        Instead of what the strategy says.
+    cash : float
+        Money at the start, instead of what the strategy says.
+    on_progress : callable
+        Called with bars done and bars in all.
+    """
+
+    start_time: int | str | datetime | None
+    end_time: int | str | datetime | None
+    data: Mapping[str, Any] | None
+    on_missing: Literal["skip", "fill", "fail"]
+    engine: Literal["batch", "stream"]
+    calendar: str
+    costs: Costs | None
+    cash: float | None
+    on_progress: Callable[[int, int], None] | None
+
+
 class Runner:
-    """Runs a strategy: over history here; paper and live trading join it later.
+    """Runs a strategy over history.
 
     Examples
     --------
@@ -38,33 +75,20 @@ class Runner:
 
     @overload
     @staticmethod
-    def backtest(strategy: type[Strategy], **options: Any) -> Result: ...
+    def backtest(strategy: type[Strategy], **options: Unpack[Options]) -> Result: ...
     @overload
     @staticmethod
-    def backtest(strategy: Sequence[type[Strategy]], **options: Any) -> list[Result]: ...
+    def backtest(strategy: Sequence[type[Strategy]], **options: Unpack[Options]) -> list[Result]: ...
     @staticmethod
-    def backtest(strategy: Any, **options: Any) -> Any:
-        """Run a strategy, or several that share their common nodes, over history.
+    def backtest(strategy: Any, **options: Unpack[Options]) -> Any:
+        """Run a strategy, or several that share their common nodes, over history, and trade their targets.
 
         Parameters
         ----------
         strategy : subclass of Strategy, or a sequence of them
             What to run. Nodes that several have in common are computed once.
-        start_time, end_time : int, str or datetime, optional
-            Half-open span of bucket starts; all data by default. Bars before the start are used to
-            warm up where they exist.
-        data : mapping of stream name to source
-            Frames (pandas, polars, Arrow), paths of CSV or Parquet, or history providers.
-        on_missing : {"skip", "fill", "fail"}
-            What a missing bar does.
-        engine : {"batch", "stream"}
-            Two drivers of the same kernels; equal results to the bit.
-        calendar : str
-            Trading calendar; ``"24/7"`` by default.
-        costs, cash : optional
-            Override what the strategy says.
-        on_progress : callable, optional
-            Called with bars done and bars in all.
+        **options : Options
+            Span, data and policies; see :class:`Options`.
 
         Returns
         -------
@@ -75,65 +99,72 @@ class Runner:
         QmtlError
             Bad strategy, data or options; the message says where and what to do.
         """
-        return _run_now(Runner.backtest_async(strategy, **options))
+        return _run_now(_run(strategy, options, trading=True))
 
+    @overload
     @staticmethod
-    async def backtest_async(
-        strategy: Any,
-        *,
-        start_time: Any = None,
-        end_time: Any = None,
-        on_missing: str = "skip",
-        data: Mapping[str, Any] | None = None,
-        engine: EngineName = "batch",
-        calendar: str = "24/7",
-        costs: Costs | None = None,
-        cash: float | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> Any:
+    async def backtest_async(strategy: type[Strategy], **options: Unpack[Options]) -> Result: ...
+    @overload
+    @staticmethod
+    async def backtest_async(strategy: Sequence[type[Strategy]], **options: Unpack[Options]) -> list[Result]: ...
+    @staticmethod
+    async def backtest_async(strategy: Any, **options: Unpack[Options]) -> Any:
         """Do what :meth:`backtest` does, inside a running event loop."""
-        from qmtl.sdk.backtest import Request, run
+        return await _run(strategy, options, trading=True)
 
-        request = Request(
-            span=_span(start_time, end_time),
-            on_missing=on_missing,
-            data=data,
-            engine=_engine(engine),
-            calendar=Calendar(calendar),
-            costs=costs,
-            cash=cash,
-            on_progress=on_progress,
-        )
-        many = not isinstance(strategy, type)
-        results = await run(build_all(list(strategy) if many else [strategy]), request)
-        return results if many else results[0]
-
+    @overload
     @staticmethod
-    def offline(strategy: Any, **options: Any) -> Any:
-        """Compute a strategy's nodes over its data without trading.
-
-        Options are those of :meth:`backtest`.
-        """
-        return _run_now(Runner.offline_async(strategy, **options))
-
+    def offline(strategy: type[Strategy], **options: Unpack[Options]) -> Result: ...
+    @overload
     @staticmethod
-    async def offline_async(strategy: Any, **options: Any) -> Any:
+    def offline(strategy: Sequence[type[Strategy]], **options: Unpack[Options]) -> list[Result]: ...
+    @staticmethod
+    def offline(strategy: Any, **options: Unpack[Options]) -> Any:
+        """Compute a strategy's nodes over its data without trading; otherwise as :meth:`backtest`."""
+        return _run_now(_run(strategy, options, trading=False))
+
+    @overload
+    @staticmethod
+    async def offline_async(strategy: type[Strategy], **options: Unpack[Options]) -> Result: ...
+    @overload
+    @staticmethod
+    async def offline_async(strategy: Sequence[type[Strategy]], **options: Unpack[Options]) -> list[Result]: ...
+    @staticmethod
+    async def offline_async(strategy: Any, **options: Unpack[Options]) -> Any:
         """Do what :meth:`offline` does, inside a running event loop."""
-        from dataclasses import replace
+        return await _run(strategy, options, trading=False)
 
-        from qmtl.sdk.backtest import Request, run
-        from qmtl.sdk.strategy import Execution
 
-        many = not isinstance(strategy, type)
-        built = [replace(b, execution=Execution()) for b in build_all(list(strategy) if many else [strategy])]
-        request = Request(
-            span=_span(options.pop("start_time", None), options.pop("end_time", None)),
-            engine=_engine(options.pop("engine", "batch")),
-            calendar=Calendar(options.pop("calendar", "24/7")),
-            **options,
-        )
-        results = await run(built, request)
-        return results if many else results[0]
+async def _run(strategy: Any, options: Options, *, trading: bool) -> Any:
+    from qmtl.sdk.backtest import Request, run
+
+    for name in options:
+        if name not in Options.__annotations__:
+            raise unknown_name("option of a run", name, Options.__annotations__)
+    request = Request(
+        span=_span(options.get("start_time"), options.get("end_time")),
+        on_missing=_one_of("on_missing", options.get("on_missing", "skip"), ("skip", "fill", "fail")),
+        engine=_one_of("engine", options.get("engine", "batch"), ("batch", "stream")),
+        calendar=Calendar(options.get("calendar", "24/7")),
+        data=options.get("data"),
+        costs=options.get("costs"),
+        cash=options.get("cash"),
+        on_progress=options.get("on_progress"),
+    )
+    many = not isinstance(strategy, type)
+    built = build_all([_checked(one) for one in (strategy if many else [strategy])])
+    results = await run(built if trading else [_without_trading(one) for one in built], request)
+    return results if many else results[0]
+
+
+def _checked(strategy: Any) -> type[Strategy]:
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        return strategy
+    raise UsageError(f"{strategy!r} is not a strategy", hint="pass the class itself: Runner.backtest(MyStrategy, …)")
+
+
+def _without_trading(built: Built) -> Built:
+    return replace(built, execution=Execution())
 
 
 def _span(start_time: Any, end_time: Any) -> Span:
@@ -144,10 +175,10 @@ def _span(start_time: Any, end_time: Any) -> Span:
     return Span(start, end)
 
 
-def _engine(name: str) -> str:
-    if name not in ("batch", "stream"):
-        raise unknown_name("engine", name, ("batch", "stream"))
-    return name
+def _one_of(option: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise unknown_name(option, str(value), known)
+    return value
 
 
 def _run_now(work: Coroutine[Any, Any, Any]) -> Any:
