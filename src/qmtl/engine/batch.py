@@ -112,6 +112,7 @@ class Collector:
     """Gathers what the wanted nodes emit, chunk by chunk."""
 
     def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._parts: dict[str, list[tuple[Ints, dict[str, Floats]]]] = {k: [] for k in plan.nodes if k in plan.keep}
         self._objects: dict[str, list[Any]] = {k: [] for k in self._parts}
 
@@ -126,15 +127,15 @@ class Collector:
 
     def outputs(self) -> dict[str, Output]:
         """Return everything taken, by id."""
-        return {k: _joined(parts, tuple(self._objects[k])) for k, parts in self._parts.items()}
+        return {k: self._joined(k, parts) for k, parts in self._parts.items()}
 
-
-def _joined(parts: list[tuple[Ints, dict[str, Floats]]], objects: tuple[Any, ...]) -> Output:
-    if not parts:
-        return Output(np.zeros(0, np.int64), {})
-    ts = np.concatenate([ts for ts, _ in parts])
-    names = parts[0][1]
-    return Output(ts, {name: np.concatenate([values[name] for _, values in parts]) for name in names}, objects)
+    def _joined(self, identifier: str, parts: list[tuple[Ints, dict[str, Floats]]]) -> Output:
+        if not parts:
+            plan = self._plan.nodes[identifier]
+            return Output(np.zeros(0, np.int64), {name: np.zeros((0, plan.width)) for name in plan.fields or ()})
+        ts = np.concatenate([ts for ts, _ in parts])
+        columns = {name: np.concatenate([values[name] for _, values in parts]) for name in parts[0][1]}
+        return Output(ts, columns, tuple(self._objects[identifier]))
 
 
 def run_batch(

@@ -23,8 +23,8 @@ class PlanNode:
         The definition.
     inputs : tuple[Edge, ...]
         Its resolved inputs.
-    width : int
-        Symbols S of its values ``float64[T, S]``.
+    symbols : tuple[str, ...] | None
+        Names along S of its values ``float64[T, S]``; None where S is 1 and has no name.
     fields : tuple[str, ...] | None
         Output fields; None where a user's function decides them.
     lookback : int
@@ -35,10 +35,15 @@ class PlanNode:
 
     node: Node
     inputs: tuple[Edge, ...]
-    width: int
+    symbols: tuple[str, ...] | None
     fields: tuple[str, ...] | None
     lookback: int
     warmup_s: int
+
+    @property
+    def width(self) -> int:
+        """Symbols S of its values."""
+        return 1 if self.symbols is None else len(self.symbols)
 
     @property
     def is_compiled(self) -> bool:
@@ -151,22 +156,22 @@ def _plan_node(
     node: Node, inputs: tuple[Edge, ...], nodes: Mapping[str, PlanNode], columns: Mapping[str, tuple[str, ...]]
 ) -> PlanNode:
     if isinstance(node, StreamInput):
-        return PlanNode(node, (), len(node.symbols or (0,)), columns[node.node_id], 1, node.interval)
+        return PlanNode(node, (), node.symbols, columns[node.node_id], 1, node.interval)
     upstream = [nodes[edge.node.node_id] for edge in inputs if edge.node is not None]
     for edge, source in zip((e for e in inputs if e.node is not None), upstream, strict=True):
         _check_field(edge, source)
-    width = _common_width(node, upstream)
+    symbols = _common_symbols(node, upstream)
     if isinstance(node, OperatorNode):
         lookback = node.operator.lookback(node.params)
         bars = 1 if node.operator.kind == "resample" else lookback
         ready = max(_visible(source.warmup_s, node.interval) for source in upstream)
-        return PlanNode(node, inputs, width, node.outputs, lookback, ready + (bars - 1) * node.interval)
+        return PlanNode(node, inputs, symbols, node.outputs, lookback, ready + (bars - 1) * node.interval)
     windows = [(edge.period, nodes[edge.node.node_id]) for edge in inputs if edge.node is not None]
     ready = max(
         (_visible(source.warmup_s + (period - 1) * source.node.interval, node.interval) for period, source in windows),
         default=0,
     )
-    return PlanNode(node, inputs, width, node.outputs, max((p for p, _ in windows), default=1), ready)
+    return PlanNode(node, inputs, symbols, node.outputs, max((p for p, _ in windows), default=1), ready)
 
 
 def _visible(seconds: int, interval: int) -> int:
@@ -181,16 +186,17 @@ def _check_field(edge: Edge, source: PlanNode) -> None:
         raise unknown_name(f"field of {source.node.name or source.node.node_type}", edge.field, source.fields)
 
 
-def _common_width(node: Node, upstream: list[PlanNode]) -> int:
-    widths = sorted({source.width for source in upstream} - {1})
-    if len(widths) > 1:
-        raise OperatorError(
-            f"node {node.name or node.node_type!r} mixes universes of {' and '.join(map(str, widths))} symbols",
-            hint="give its inputs the same symbols",
-        )
+def _common_symbols(node: Node, upstream: list[PlanNode]) -> tuple[str, ...] | None:
+    """Return the universe of a node: a stream of one symbol goes with every universe."""
+    label = node.name or node.node_type
     if not upstream:
         raise BuildError(
-            f"node {node.name or node.node_type!r} has no input that exists",
-            hint="no node carries the tags and interval it asks for",
+            f"node {label!r} has no input that exists", hint="no node carries the tags and interval it asks for"
         )
-    return widths[0] if widths else 1
+    universes = list(dict.fromkeys(source.symbols for source in upstream if source.symbols is not None))
+    if len(universes) > 1:
+        first, second = (", ".join(symbols[:3]) + (" …" if len(symbols) > 3 else "") for symbols in universes[:2])
+        raise OperatorError(
+            f"node {label!r} mixes the universes ({first}) and ({second})", hint="give its inputs the same symbols"
+        )
+    return universes[0] if universes else None

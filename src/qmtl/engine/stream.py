@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,8 @@ from qmtl.errors import DataFormatError, RunError
 from qmtl.interval import format_time
 
 _CAPACITY = 16
+#: Bars between two calls of ``on_chunk``.
+_CALL_EVERY = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +205,23 @@ class _FastPath:
         self._tick(event.end, ts, row[0])
 
 
-def run_stream(plan: Plan, data: Mapping[str, Bars], *, engine: StreamEngine | None = None) -> dict[str, Output]:
+def run_stream(
+    plan: Plan,
+    data: Mapping[str, Bars],
+    *,
+    engine: StreamEngine | None = None,
+    on_chunk: Callable[[int], None] | None = None,
+) -> dict[str, Output]:
     """Compute a plan over histories bar by bar; equal to :func:`qmtl.engine.batch.run_batch` to the bit."""
     running = engine or StreamEngine(plan)
     collector = Collector(plan)
+    done = 0
     for event in events(plan, data):
         running.handle(event)
         collector.take(running.executor)
+        done += len(event.bars)
+        if on_chunk is not None and done % _CALL_EVERY < len(event.bars):
+            on_chunk(done)
     return collector.outputs()
 
 

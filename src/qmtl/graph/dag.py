@@ -53,6 +53,27 @@ class Dag:
         return cls._unique([n for n in ordered if not _is_alias(n)], resolved)
 
     @classmethod
+    def union(cls, dags: Iterable[Dag]) -> Dag:
+        """Return one graph with the nodes of several: what they have in common is there once.
+
+        A name that two graphs give to different nodes keeps the first one's meaning.
+        """
+        nodes: dict[str, Node] = {}
+        inputs: dict[str, tuple[Edge, ...]] = {}
+        names: dict[str, str] = {}
+        for dag in dags:
+            for node in dag.nodes:
+                nodes.setdefault(node.node_id, node)
+                inputs.setdefault(node.node_id, dag.inputs[node.node_id])
+            for name, identifier in dag.names.items():
+                names.setdefault(name, identifier)
+        own = {
+            k: tuple(e if e.node is None else replace(e, node=nodes[e.node.node_id]) for e in edges)
+            for k, edges in inputs.items()
+        }
+        return cls(tuple(nodes.values()), own, names)
+
+    @classmethod
     def _unique(cls, ordered: list[Node], resolved: Mapping[int, tuple[Edge, ...]]) -> Dag:
         by_id: dict[str, Node] = {}
         inputs: dict[str, tuple[Edge, ...]] = {}

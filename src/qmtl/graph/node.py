@@ -271,6 +271,8 @@ class StreamInput(Node):
         self.keep = check_period(period, name or "stream")
         self.source, self.on_missing = source, on_missing
         self.symbols: tuple[str, ...] | None = tuple(symbols) if symbols is not None else None
+        if self.symbols is not None and len(set(self.symbols)) != max(1, len(self.symbols)):
+            raise BuildError(f"symbols of stream {name!r} are empty or not unique", hint="name each symbol once")
         self.history_provider, self.event_recorder = history_provider, event_recorder
         self.inputs = ()
 

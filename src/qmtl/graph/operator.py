@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["pointwise", "window", "fold", "recursive", "cross_section", "resample"]
 Params = Mapping[str, Any]
-Step = Callable[..., None]
+Step = Callable[..., Any]
 
 #: Every registered operator by name; the check-suite discovers operators here.
 REGISTRY: dict[str, Operator] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +15,23 @@ from qmtl.graph.dag import Dag
 from qmtl.graph.document import document
 from qmtl.graph.node import Node, StreamInput
 from qmtl.interval import Span
-from qmtl.sdk.binding import Bound, bind
+from qmtl.sdk.binding import Bound, bind, find_sources
 from qmtl.sdk.outputs import Outputs, clip
 from qmtl.sdk.strategy import Built
 from qmtl.sdk.trade import TARGET_KINDS, is_trade, traded_stream
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qmtl.engine.batch import Output
     from qmtl.engine.plan import Plan
     from qmtl.report.result import Result
     from qmtl.trading.costs import Costs
-    from qmtl.trading.exchange import Simulation
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked of a run; see :meth:`qmtl.sdk.Runner.backtest`."""
+    """What was asked of a run; see :class:`qmtl.sdk.runner.Options`."""
 
     span: Span
     engine: str
@@ -41,27 +43,48 @@ class Request:
     on_progress: Callable[[int, int], None] | None = None
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What one computation of the union graph gave."""
+
+    plan: Plan
+    outputs: Mapping[str, Output]
+    bound: Mapping[str, Bound]
+    prints: Mapping[str, str]
+    request: Request
+
+
 async def run(strategies: Sequence[Built], request: Request) -> list[Result]:
     """Run strategies over one union graph, so that a node they share is computed once."""
-    union = (
-        Dag.of([node for built in strategies for node in built.dag.nodes]) if len(strategies) > 1 else strategies[0].dag
-    )
-    data = _for_union(union, strategies, request.data)
-    bound = await bind(union, data, request.span, on_missing=request.on_missing, calendar=request.calendar)
-    plan, outputs = compute(union, strategies, bound, request)
-    return [_result(built, plan, outputs, bound, request) for built in strategies]
+    union = _union(strategies)
+    sources = find_sources(union, _stream_names(strategies), request.data)
+    bound = await bind(union, sources, request.span, on_missing=request.on_missing, calendar=request.calendar)
+    # Hashing releases the interpreter: it goes on beside the engine.
+    prints = asyncio.gather(*(asyncio.to_thread(b.frame.fingerprint) for b in bound.values()))
+    await asyncio.sleep(0)
+    plan, outputs = _compute(union, strategies, bound, request)
+    made = _Run(plan, outputs, bound, dict(zip(bound, await prints, strict=True)), request)
+    return [_result(built, made) for built in strategies]
 
 
-def _for_union(union: Dag, strategies: Sequence[Built], data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Let every strategy's own names for a stream bind it in the union."""
-    if data is None or len(strategies) == 1:
-        return data
-    own = {name: built.dag.names[name] for built in strategies for name in built.dag.names}
-    first = {identifier: name for name, identifier in reversed(list(union.names.items()))}
-    return {first.get(own.get(name, ""), name): source for name, source in data.items()}
+def _union(strategies: Sequence[Built]) -> Dag:
+    if len(strategies) == 1:
+        return strategies[0].dag
+    return Dag.union([built.dag for built in strategies])
 
 
-def compute(
+def _stream_names(strategies: Sequence[Built]) -> dict[str, set[str]]:
+    """Return what each strategy calls its streams: name to ids, for two may mean two streams by one name."""
+    names: dict[str, set[str]] = {}
+    for built in strategies:
+        streams = {stream.node_id for stream in built.dag.streams}
+        for name, identifier in built.dag.names.items():
+            if identifier in streams:
+                names.setdefault(name, set()).add(identifier)
+    return names
+
+
+def _compute(
     union: Dag, strategies: Sequence[Built], bound: Mapping[str, Bound], request: Request
 ) -> tuple[Plan, dict[str, Output]]:
     """Plan and run the engine; return outputs by id, warm-up included."""
@@ -69,98 +92,81 @@ def compute(
     from qmtl.engine.plan import Plan
     from qmtl.engine.stream import run_stream
 
-    fields = {k: b.frame.fields for k, b in bound.items()}
-    keep = {i for built in strategies for i in built.dag.names.values()} | {
-        built.dag.node(t).node_id for built in strategies for t in built.execution.targets
-    }
-    plan = Plan.of(union, fields, keep - set(bound))
+    wanted = {i for built in strategies for i in (*built.dag.names.values(), *_targets(built))}
+    plan = Plan.of(union, {k: b.frame.fields for k, b in bound.items()}, wanted - set(bound))
     frames = {k: b.frame for k, b in bound.items()}
-    if request.engine == "stream":
-        return plan, run_stream(plan, frames)
-    total = sum(len(f.ts) for f in frames.values())
-    progress = request.on_progress
-    return plan, run_batch(plan, frames, on_chunk=progress and (lambda done: progress(done, total)))
+    total, progress = sum(len(f.ts) for f in frames.values()), request.on_progress
+    report = None if progress is None else (lambda done: progress(done, total))
+    run = run_stream if request.engine == "stream" else run_batch
+    return plan, run(plan, frames, on_chunk=report)
 
 
-def _result(
-    built: Built, plan: Plan, outputs: Mapping[str, Output], bound: Mapping[str, Bound], request: Request
-) -> Result:
+def _targets(built: Built) -> list[str]:
+    return [built.dag.node(target).node_id for target in built.execution.targets]
+
+
+def _result(built: Built, made: _Run) -> Result:
     from qmtl.report.result import Result
 
-    labels = built.dag.labels()
-    streams = {s.node_id: bound[s.node_id] for s in built.dag.streams}
-    span = _clipped(request.span, streams)
-    shown = {}
-    for name, identifier in {**{labels[i]: i for i in labels if i in outputs}, **built.dag.names}.items():
-        shown[name] = clip(outputs[identifier] if identifier in outputs else _stream_output(bound[identifier]), span)
-    symbols = {labels[i]: b.stream.symbols for i, b in streams.items() if b.stream.symbols}
-    universe = next(iter(symbols.values()), None)
-    frames = Outputs(shown, dict.fromkeys(shown, universe) if universe else {})
+    streams = {s.node_id: made.bound[s.node_id] for s in built.dag.streams}
+    span = _clipped(made.request.span, streams)
+    names = {label: i for i, label in built.dag.labels().items()} | dict(built.dag.names)
+    shown = {name: _output(i, made, span) for name, i in names.items() if i in made.outputs or i in made.bound}
+    symbols = {name: made.plan.nodes[i].symbols for name, i in names.items()}
     result = Result(
         strategy=built.name,
-        outputs=frames,
-        node_ids={name: built.dag.names.get(name, i) for name, i in _names(labels, built).items()},
-        warmup={name: plan.warmup(i) for name, i in _names(labels, built).items()},
-        gaps=[
-            {"stream": g.stream, "start": g.start, "end": g.end, "bars": g.bars}
-            for b in streams.values()
-            for g in b.gaps
-        ],
-        provenance=_provenance(built, streams, span, request),
+        outputs=Outputs(shown, symbols),
+        node_ids=names,
+        warmup={name: made.plan.warmup(i) for name, i in names.items()},
+        gaps=[vars(gap) for bound in streams.values() for gap in bound.gaps],
+        provenance=_provenance(built, streams, span, made),
         graph=document(built.dag),
     )
     trade = next((node for t in built.execution.targets if is_trade(node := built.dag.node(t))), None)
-    return result if trade is None else _traded(result, built, trade, outputs, bound, span, request)
+    return result if trade is None else _traded(result, built, trade, made, span)
 
 
-def _names(labels: Mapping[str, str], built: Built) -> dict[str, str]:
-    return {**{label: identifier for identifier, label in labels.items()}, **built.dag.names}
+def _output(identifier: str, made: _Run, span: Span) -> Output:
+    from qmtl.engine.batch import Output
+
+    if identifier in made.outputs:
+        return clip(made.outputs[identifier], span)
+    frame = made.bound[identifier].frame
+    return clip(Output(frame.ts, frame.columns), span)
 
 
 def _clipped(span: Span, streams: Mapping[str, Bound]) -> Span:
     """Replace an open start or end by those of the data."""
     first = min(int(b.frame.ts[0]) for b in streams.values())
     last = max(int(b.frame.ts[-1]) + b.frame.interval for b in streams.values())
-    return Span(max(span.start, first), max(min(span.end, last), span.start, first))
+    start = max(span.start, first)
+    return Span(start, max(min(span.end, last), start))
 
 
-def _stream_output(bound: Bound) -> Output:
-    from qmtl.engine.batch import Output
-
-    return Output(bound.frame.ts, bound.frame.columns)
-
-
-def _traded(
-    result: Result,
-    built: Built,
-    trade: Node,
-    outputs: Mapping[str, Output],
-    bound: Mapping[str, Bound],
-    span: Span,
-    request: Request,
-) -> Result:
+def _traded(result: Result, built: Built, trade: Node, made: _Run, span: Span) -> Result:
     """Simulate the orders of a trade node and measure the outcome."""
     from qmtl.report.accounts import with_trading
     from qmtl.trading.costs import Costs
+    from qmtl.trading.exchange import simulate
 
-    stream = bound[traded_stream(trade).node_id]
+    stream = made.bound[traded_stream(trade).node_id]
     bars = stream.frame.slice(span)
-    target = _on_bars(clip(outputs[trade.node_id], span), trade.interval, bars.ts, stream.stream)
-    execution = built.execution
-    simulation = _simulate(
-        bars,
-        target,
-        TARGET_KINDS[trade.node_type],
-        request.costs or execution.costs or Costs(),
-        request.cash or execution.cash,
+    close = bars.columns["close"]
+    simulation = simulate(
+        bars.ts,
+        bars.columns.get("open", close),
+        close,
+        _on_bars(_output(trade.node_id, made, span), trade.interval, bars.ts, stream.stream),
+        kind=TARGET_KINDS[trade.node_type],
+        costs=made.request.costs or built.execution.costs or Costs(),
+        initial_cash=built.execution.cash if made.request.cash is None else made.request.cash,
     )
-    return with_trading(result, bars, simulation, request.calendar)
+    return with_trading(result, bars, simulation, made.request.calendar)
 
 
-def _on_bars(output: Output, interval: int, ts: np.ndarray[Any, Any], stream: StreamInput) -> np.ndarray[Any, Any]:
+def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: StreamInput) -> NDArray[np.float64]:
     """Place each target on the last price bar that is complete when the target is known."""
-    width = len(stream.symbols or (0,))
-    target = np.full((len(ts), width), np.nan)
+    target = np.full((len(ts), len(stream.symbols or (0,))), np.nan)
     if len(output.ts):
         at = np.searchsorted(ts + stream.interval, output.ts + interval, side="right") - 1
         known = at >= 0
@@ -168,27 +174,19 @@ def _on_bars(output: Output, interval: int, ts: np.ndarray[Any, Any], stream: St
     return target
 
 
-def _simulate(bars: Any, target: Any, kind: Any, costs: Costs, cash: float) -> Simulation:
-    from qmtl.trading.exchange import simulate
-
-    opens = bars.columns.get("open", bars.columns["close"])
-    return simulate(bars.ts, opens, bars.columns["close"], target, kind=kind, costs=costs, initial_cash=cash)
-
-
-def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, request: Request) -> dict[str, Any]:
+def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, made: _Run) -> dict[str, Any]:
     from qmtl import __version__
 
+    request = made.request
     return {
         "qmtl": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "engine": request.engine,
         "strategy": built.name,
+        "engine": request.engine,
         "start": span.start,
         "end": span.end,
         "on_missing": request.on_missing,
         "calendar": request.calendar.name,
-        "data": {
-            b.stream.label: {"fingerprint": b.frame.fingerprint(), "bars": len(b.frame.ts)} for b in streams.values()
-        },
+        "data": {b.stream.label: {"fingerprint": made.prints[i], "bars": len(b.frame)} for i, b in streams.items()},
     }

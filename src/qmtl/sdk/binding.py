@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from qmtl.graph.node import StreamInput
 from qmtl.interval import Span, format_interval, format_time
 from qmtl.sdk.data_io import fill_gaps, load
 
+#: After every bar that there will ever be: an open end.
+FOREVER = 1 << 40
 #: Streams that are loaded at the same time.
 _AT_ONCE = 8
 
@@ -39,7 +41,7 @@ class Bound:
     gaps: tuple[Gap, ...]
 
 
-def sources(dag: Dag, data: Mapping[str, Any] | None) -> dict[str, Any]:
+def find_sources(dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return stream id to source: ``data=`` by name, else the stream's own history provider.
 
     Raises
@@ -49,34 +51,39 @@ def sources(dag: Dag, data: Mapping[str, Any] | None) -> dict[str, Any]:
     SourceNotFoundError
         A stream has no source.
     """
-    given = dict(data or {})
-    streams = dag.streams
-    labels = {name: dag.names[name] for name in dag.names if dag.names[name] in {s.node_id for s in streams}}
-    for name in given:
-        if name not in labels:
-            raise unknown_name("stream in data=", name, labels or ["(give the StreamInput a name)"])
-    found: dict[str, Any] = {labels[name]: source for name, source in given.items()}
-    for stream in streams:
-        if stream.node_id not in found:
-            if stream.history_provider is None:
-                raise SourceNotFoundError(
-                    f"stream {stream.label!r} has no data",
-                    hint=f'bind it: data={{"{stream.name or "price"}": "bars.parquet"}}, '
-                    "or give it a name= or a history_provider=",
-                )
-            found[stream.node_id] = stream.history_provider
+    found: dict[str, Any] = {}
+    for name, source in (data or {}).items():
+        if name not in names:
+            raise unknown_name("stream in data=", name, names or ["(give the StreamInput a name)"])
+        found |= dict.fromkeys(names[name], source)
+    for stream in dag.streams:
+        source = found.setdefault(stream.node_id, stream.history_provider)
+        if source is None:
+            raise SourceNotFoundError(
+                f"stream {stream.label!r} has no data",
+                hint=f'bind it: data={{"{stream.name or "price"}": "bars.parquet"}}, '
+                "or give it a name= or a history_provider=",
+            )
     return found
 
 
 async def bind(
-    dag: Dag,
-    data: Mapping[str, Any] | None,
-    span: Span,
-    *,
-    on_missing: str,
-    calendar: Calendar,
+    dag: Dag, found: Mapping[str, Any], span: Span, *, on_missing: str, calendar: Calendar
 ) -> dict[str, Bound]:
     """Load, check and, where asked for, fill the bars of every stream.
+
+    Parameters
+    ----------
+    dag : Dag
+        The graph.
+    found : mapping of stream id to source
+        Where the bars come from; see :func:`find_sources`.
+    span : Span
+        What is wanted; bars before it warm up.
+    on_missing : {"skip", "fill", "fail"}
+        Policy of streams that have none of their own.
+    calendar : Calendar
+        Explains closures.
 
     Raises
     ------
@@ -85,14 +92,13 @@ async def bind(
     NotEnoughHistoryError
         There are fewer bars than the warm-up needs.
     """
-    bound_to = sources(dag, data)
     draft = Plan.of(dag)
     gate = asyncio.Semaphore(_AT_ONCE)
 
     async def one(stream: StreamInput) -> Bound:
         async with gate:
             frame = await load(
-                bound_to[stream.node_id],
+                found[stream.node_id],
                 name=stream.label,
                 interval=stream.interval,
                 span=span,
@@ -103,26 +109,33 @@ async def bind(
         return _apply_policy(stream, frame, span, stream.on_missing or on_missing, calendar)
 
     made = await asyncio.gather(*(one(stream) for stream in dag.streams))
-    found = {bound.stream.node_id: bound for bound in made}
-    _check_history(draft, found)
-    return found
+    bound = {one.stream.node_id: one for one in made}
+    _check_history(draft, bound)
+    return bound
 
 
 def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, calendar: Calendar) -> Bound:
     if policy not in ("skip", "fill", "fail"):
         raise unknown_name("on_missing policy", policy, ("skip", "fill", "fail"))
-    first, last = int(frame.ts[0]), int(frame.ts[-1]) + frame.interval
-    missing = calendar.gaps(frame.ts, frame.interval, Span(first, last))
-    inside = [m for m in missing if m.end > span.start and m.start < span.end]
-    gaps = tuple(Gap(stream.label, m.start, m.end, (m.end - m.start) // frame.interval) for m in inside)
+    covered = Span(int(frame.ts[0]), int(frame.ts[-1]) + frame.interval)
+    inside = calendar.gaps(frame.ts, frame.interval, _asked(span, covered))
+    gaps = tuple(Gap(stream.label, m.start, m.end, len(m) // frame.interval) for m in inside)
     if policy == "fail" and gaps:
         worst = gaps[0]
         raise DataGapError(
             f"stream {stream.label!r} misses {sum(g.bars for g in gaps)} bars of {format_interval(stream.interval)} "
             f"in {len(gaps)} gaps, the first from {format_time(worst.start)} to {format_time(worst.end)}",
+            gaps=inside,
             hint='use on_missing="skip" or "fill", a calendar, or repair the data',
         )
-    return Bound(stream, fill_gaps(frame, missing) if policy == "fill" and missing else frame, gaps)
+    if policy == "fill":
+        frame = fill_gaps(frame, calendar.gaps(frame.ts, frame.interval, covered))
+    return Bound(stream, frame, gaps)
+
+
+def _asked(span: Span, covered: Span) -> Span:
+    """Return the span in which bars are expected: what was asked for, or where that is open, what there is."""
+    return Span(span.start or covered.start, covered.end if span.end >= FOREVER else span.end)
 
 
 def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:

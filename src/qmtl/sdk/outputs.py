@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,11 +25,11 @@ class Outputs(Mapping[str, "pd.DataFrame"]):
     ----------
     columns : mapping of name to Output
         What the engine computed.
-    symbols : mapping of name to symbols
-        Symbols of the nodes that have a universe.
+    symbols : mapping of name to symbols, or None
+        Names of the symbols of each node; None for a node of one symbol without a name.
     """
 
-    def __init__(self, columns: Mapping[str, Output], symbols: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, columns: Mapping[str, Output], symbols: Mapping[str, tuple[str, ...] | None]) -> None:
         self._columns, self._symbols = columns, symbols
         self._frames: dict[str, pd.DataFrame] = {}
 
@@ -70,11 +70,7 @@ def to_frame(output: Output, symbols: tuple[str, ...] | None) -> pd.DataFrame:
     index = pd.Index(output.ts, name="ts", dtype="int64")
     if output.objects:
         return pd.DataFrame({"payload": list(output.objects)}, index=index)
-    made: dict[Any, Any] = {}
-    for name, column in output.columns.items():
-        if column.shape[1] == 1:
-            made[name] = column[:, 0]
-        else:
-            labels = symbols or tuple(str(k) for k in range(column.shape[1]))
-            made.update({(name, label): column[:, k] for k, label in enumerate(labels)})
-    return pd.DataFrame(made, index=index)
+    if symbols is None:
+        return pd.DataFrame({name: column[:, 0] for name, column in output.columns.items()}, index=index)
+    many = {(name, symbol): column[:, k] for name, column in output.columns.items() for k, symbol in enumerate(symbols)}
+    return pd.DataFrame(many, index=index)

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 from qmtl.calendars import Calendar
 from qmtl.errors import UsageError, unknown_name
 from qmtl.interval import Span, parse_time
+from qmtl.sdk.binding import FOREVER
 from qmtl.sdk.strategy import Built, Execution, Strategy, build_all
 
 if TYPE_CHECKING:
     from qmtl.report.result import Result
     from qmtl.trading.costs import Costs
-
-#: After every bar that there will ever be: an open end.
-_FOREVER = 1 << 40
 
 
 class Options(TypedDict, total=False):
@@ -169,7 +167,7 @@ def _without_trading(built: Built) -> Built:
 
 def _span(start_time: Any, end_time: Any) -> Span:
     start = 0 if start_time is None else parse_time(start_time)
-    end = _FOREVER if end_time is None else parse_time(end_time)
+    end = FOREVER if end_time is None else parse_time(end_time)
     if start >= end:
         raise UsageError(f"start {start_time!r} is not before end {end_time!r}", hint="the span is [start, end)")
     return Span(start, end)
