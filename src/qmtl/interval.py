@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _FORM = 'whole seconds, or "1s" "1m" "5m" "15m" "1h" "4h" "1d" "1w"'
+#: Later than every bar: the end of an open span.
+FOREVER = 1 << 40
 #: Integers above this are taken for milliseconds: as seconds they are after the year 5138.
 _LATEST = 100_000_000_000
 

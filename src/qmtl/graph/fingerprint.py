@@ -54,9 +54,7 @@ class Fingerprint:
     parts: Mapping[str, str]
 
 
-def fingerprint(
-    fn: object, *, version: str | None = None, captured: Captured = lambda _: None
-) -> Fingerprint:
+def fingerprint(fn: object, *, version: str | None = None, captured: Captured = lambda _: None) -> Fingerprint:
     """Return the fingerprint of a compute function.
 
     Equal in Python 3.11, 3.12 and 3.13, in any process. Other objects than functions work too: the

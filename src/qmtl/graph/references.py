@@ -244,9 +244,7 @@ class _Reader(ast.NodeVisitor):
                 break
         return node, tuple(reversed(chain))
 
-    def _use(
-        self, node: ast.Name, chain: Chain, *, written: bool = False, dynamic: bool = False
-    ) -> None:
+    def _use(self, node: ast.Name, chain: Chain, *, written: bool = False, dynamic: bool = False) -> None:
         place = home(node.id, self.scope)
         for use in self._uses(node.id, place):
             use.chains.add(chain)

@@ -22,8 +22,7 @@ from qmtl.graph.syntax import FunctionNode
 
 _FUTURE = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 _NO_SOURCE_HINT = (
-    "define it in a file or a notebook cell, as a module-level function, "
-    'or pin the identity by hand with version="…"'
+    'define it in a file or a notebook cell, as a module-level function, or pin the identity by hand with version="…"'
 )
 
 
@@ -131,9 +130,7 @@ def _lambdas(tree: ast.Module) -> list[list[ast.Lambda]]:
     return groups[:-1]
 
 
-def _lambda_shapes(
-    tree: ast.Module, group: list[ast.Lambda], filename: str, flags: int
-) -> Iterator[_Candidate]:
+def _lambda_shapes(tree: ast.Module, group: list[ast.Lambda], filename: str, flags: int) -> Iterator[_Candidate]:
     """Pair lambdas with their code, however many share a line: each is moved to lines of its own.
 
     Columns would tell them apart, but constants have none in Python 3.12, and Python can be told to drop

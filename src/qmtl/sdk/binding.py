@@ -13,11 +13,9 @@ from qmtl.errors import DataGapError, NotEnoughHistoryError, SourceNotFoundError
 from qmtl.frame import Frame
 from qmtl.graph.dag import Dag
 from qmtl.graph.node import StreamInput
-from qmtl.interval import Span, format_interval, format_time
+from qmtl.interval import FOREVER, Span, format_interval, format_time
 from qmtl.sdk.data_io import fill_gaps, load
 
-#: After every bar that there will ever be: an open end.
-FOREVER = 1 << 40
 #: Streams that are loaded at the same time.
 _AT_ONCE = 8
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from qmtl.calendars import Calendar
 from qmtl.errors import UsageError, unknown_name
-from qmtl.interval import Span, parse_time
-from qmtl.sdk.binding import FOREVER
+from qmtl.interval import FOREVER, Span, parse_time
 from qmtl.sdk.strategy import Built, Execution, Strategy, build_all
 
 if TYPE_CHECKING:
