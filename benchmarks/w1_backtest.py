@@ -26,7 +26,9 @@ W1 = Race(
         Contender("backtesting.py", BACKTESTING, "w1_backtesting.py", bars=100_000),
     ],
     [Bound("QMTL", "numba floor", 9.0), Bound("QMTL", "vectorbt", 0.3)],
-    notes=("QMTL is the whole of it: strategy, graph, identity, plan, trading and a Result; numpy and polars give equity only",),
+    notes=(
+        "QMTL is the whole of it: strategy, graph, identity, plan, trading and a Result; numpy and polars give equity only",
+    ),
 )
 
 if __name__ == "__main__":

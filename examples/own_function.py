@@ -20,7 +20,9 @@ class Momentum(Strategy):
             drift = float(np.diff(np.log(close)).mean())
             return {"drift": drift, "above": float(close[-1] > view.array("mean", "value")[-1])}
 
-        self.add_nodes([price, Node(input={"price": price, "mean": mean}, period=30, compute_fn=momentum, name="momentum")])
+        self.add_nodes(
+            [price, Node(input={"price": price, "mean": mean}, period=30, compute_fn=momentum, name="momentum")]
+        )
 
 
 if __name__ == "__main__":

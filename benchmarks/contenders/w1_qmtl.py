@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
-from pace import keep_pace
-from task import CASH, FAST, FEE, SLOW, bars
+from task import FAST, SLOW
 
 from qmtl.indicators import sma
-from qmtl.sdk import Runner, Strategy, StreamInput
+from qmtl.sdk import Strategy, StreamInput
 from qmtl.sdk.trade import target_position
 
 

@@ -65,7 +65,8 @@ if way == "replay":
 else:
     stream_id = chain()[1]
     events = [
-        Sealed(ts + MINUTE, {stream_id: (ts, (close,))}) for ts, close in zip(data.ts.tolist(), data.close.tolist(), strict=True)
+        Sealed(ts + MINUTE, {stream_id: (ts, (close,))})
+        for ts, close in zip(data.ts.tolist(), data.close.tolist(), strict=True)
     ]
 ways: dict[str, Callable[[], int]] = {"replay": replay, "stream": stream, "unread": unread}
 keep_pace(

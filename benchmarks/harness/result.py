@@ -74,7 +74,11 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [header, *lines]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     shown = [
-        "  " + "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  "
+        + "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     return "\n".join([shown[0], "  " + "  ".join("-" * width for width in widths), *shown[1:]])

@@ -1,7 +1,7 @@
 """QMTL: trading strategies as directed acyclic graphs of nodes that are identified by content.
 
-This is a façade for people: every name is loaded on first use (PEP 562), so that ``import qmtl`` costs nothing. Code inside
-the package imports the room where a name lives, never this module.
+This is a façade for people: every name is loaded on first use (PEP 562), so that ``import qmtl`` costs
+nothing. Code inside the package imports the room where a name lives, never this module.
 
 Examples
 --------

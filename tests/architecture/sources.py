@@ -54,13 +54,17 @@ def tree(path: Path) -> ast.Module:
 def functions(path: Path) -> list[Function]:
     """Functions and methods of a file, nested ones too."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return [Function(f"{path}:{node.lineno} {node.name}", _body_lines(node)) for node in ast.walk(tree(path)) if isinstance(node, kinds)]
+    return [
+        Function(f"{path}:{node.lineno} {node.name}", _body_lines(node))
+        for node in ast.walk(tree(path))
+        if isinstance(node, kinds)
+    ]
 
 
 def names_of_tests() -> list[str]:
     """Names of test functions."""
-    found = (re.findall(r"^\s*(?:async )?def (test_\w+)", (ROOT / path).read_text(), re.M) for path in python_files("tests"))
-    return [name for names in found for name in names]
+    pattern = re.compile(r"^\s*(?:async )?def (test_\w+)", re.MULTILINE)
+    return [name for path in python_files("tests") for name in pattern.findall((ROOT / path).read_text())]
 
 
 def matches(pattern: str, paths: list[Path]) -> list[str]:

@@ -18,7 +18,9 @@ def loaded_by(statement: str) -> set[str]:
     return {name.partition(".")[0] for name in json.loads(done.stdout)}
 
 
-@pytest.mark.parametrize("statement", ["import qmtl.sdk", "import qmtl; qmtl.Strategy", "import qmtl.indicators, qmtl.transforms"])
+@pytest.mark.parametrize(
+    "statement", ["import qmtl.sdk", "import qmtl; qmtl.Strategy", "import qmtl.indicators, qmtl.transforms"]
+)
 def test_the_sdk_loads_nothing_heavy(statement: str) -> None:
     assert loaded_by(statement) & HEAVY == set()
 
@@ -34,4 +36,4 @@ def test_the_facade_offers_what_it_lists() -> None:
 
     assert [name for name in qmtl.__all__ if not hasattr(qmtl, name)] == []
     with pytest.raises(AttributeError, match="it offers"):
-        qmtl.nonsense
+        _ = qmtl.nonsense

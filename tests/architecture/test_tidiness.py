@@ -19,7 +19,9 @@ REGISTRY = r"regist[r]y = \"|files[.]pythonhoste[d]|/simpl[e]/?\b|index-ur[l] *=
 
 
 def test_names_say_what_is_inside() -> None:
-    assert [str(path) for path in python_files("src", "tests", "benchmarks") if {path.stem, *path.parts} & FORBIDDEN_NAMES] == []
+    assert [
+        str(path) for path in python_files("src", "tests", "benchmarks") if {path.stem, *path.parts} & FORBIDDEN_NAMES
+    ] == []
 
 
 def test_nothing_is_half_done() -> None:
@@ -53,5 +55,7 @@ def test_no_lock_file_is_tracked() -> None:
 
 def test_every_package_has_content() -> None:
     rooms = {path.parent for path in python_files("src")}
-    empty = [str(room) for room in rooms if not any((ROOT / path).read_text().strip() for path in python_files(str(room)))]
+    empty = [
+        str(room) for room in rooms if not any((ROOT / path).read_text().strip() for path in python_files(str(room)))
+    ]
     assert empty == []

@@ -1,10 +1,10 @@
 """Runs the fenced blocks of a document in their order, and compares what they print with what the document shows.
 
 - any language with ``title="name"``: written to that file, for a command further down.
-- ``python`` without a title: executed, in one namespace for the whole document. The document becomes a module whose other
-  lines are blank, so functions have a source and a traceback names the line of the document.
-- ``bash``: lines that run qmtl or a Python file are executed in the document's folder; commands that set up an installation
-  are checked against the documented list and ``pyproject.toml``.
+- ``python`` without a title: executed, in one namespace for the whole document. The document becomes a module
+  whose other lines are blank, so functions have a source and a traceback names the line of the document.
+- ``bash``: lines that run qmtl or a Python file are executed in the document's folder; commands that set up an
+  installation are checked against the documented list and ``pyproject.toml``.
 - ``text`` right after one of these: its output. ``...`` stands for anything, as in doctest.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.M | re.S)
+FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
 RUNS = re.compile(r"^(?:uv run )?(?:(?P<qmtl>qmtl)|python (?P<module>-m )?(?P<file>[\w./]+))(?= |$)")
 
@@ -52,7 +52,12 @@ def blocks(document: Path) -> list[Block]:
     """Fenced blocks in their order; ``line`` is that of the first line inside the fence."""
     text = document.read_text()
     return [
-        Block(found["language"], title[1] if (title := TITLE.search(found["info"])) else None, found["text"], text.count("\n", 0, found.start()) + 2)
+        Block(
+            found["language"],
+            title[1] if (title := TITLE.search(found["info"])) else None,
+            found["text"],
+            text.count("\n", 0, found.start()) + 2,
+        )
         for found in FENCE.finditer(text)
     ]
 

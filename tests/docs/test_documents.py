@@ -24,7 +24,9 @@ SACRED = (
 
 
 @pytest.mark.parametrize("name", EXECUTED)
-def test_snippets_run_and_print_what_the_document_shows(name: str, root: Path, tmp_path: Path, real_data: Callable[[str], Path]) -> None:
+def test_snippets_run_and_print_what_the_document_shows(
+    name: str, root: Path, tmp_path: Path, real_data: Callable[[str], Path]
+) -> None:
     shipped = tmp_path / "src/qmtl/data"
     shipped.mkdir(parents=True)
     shutil.copy(real_data("BTC-PERP-1m.parquet"), shipped)
@@ -32,7 +34,12 @@ def test_snippets_run_and_print_what_the_document_shows(name: str, root: Path, t
 
 
 def test_the_readme_has_the_sacred_commands(root: Path) -> None:
-    said = [line.strip() for block in blocks(root / "README.md") if block.language == "bash" for line in block.text.splitlines()]
+    said = [
+        line.strip()
+        for block in blocks(root / "README.md")
+        if block.language == "bash"
+        for line in block.text.splitlines()
+    ]
     assert [command for command in SACRED if command not in said] == []
     assert all(any(re.fullmatch(known, command) for known in INSTALLATION) for command in SACRED)
 

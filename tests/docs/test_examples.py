@@ -17,7 +17,9 @@ EXAMPLES = [str(path) for path in python_files("examples")]
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_it_runs_and_prints(example: str, real_data: Callable[[str], Path], tmp_path: Path) -> None:
     real_data("BTC-PERP-1m.parquet")
-    done = subprocess.run([sys.executable, str(ROOT / example)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / example)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert "Traceback" not in done.stderr

@@ -7,10 +7,10 @@ from typing import assert_type
 
 import numpy as np
 import pandas as pd
+from qmtl.report.result import Result
 
 from qmtl.indicators import ema, macd, sma
 from qmtl.interval import Span, parse_interval
-from qmtl.report.result import Result
 from qmtl.sdk import CacheView, Costs, Node, Runner, Strategy, StreamInput, TagQueryNode
 from qmtl.sdk.trade import target_position, target_weight
 from qmtl.transforms import crossover, lag, resample
@@ -36,7 +36,9 @@ class Typed(Strategy):
 
 
 def run(frame: pd.DataFrame) -> None:
-    result = Runner.backtest(Typed, start_time="2022-01-01", end_time=1_643_673_600, data={"price": frame}, engine="stream")
+    result = Runner.backtest(
+        Typed, start_time="2022-01-01", end_time=1_643_673_600, data={"price": frame}, engine="stream"
+    )
     assert_type(result, Result)
     assert_type(result.node_ids["up"], str)
     assert_type(result.warmup["up"], int)

@@ -12,18 +12,14 @@ from typing import Any
 from qmtl.graph import origin
 from qmtl.graph.canonical import PLAIN_HINT
 from qmtl.graph.origin import STDLIB, USER
-from qmtl.graph.walk import Walker, digest
+from qmtl.graph.walk import Walker
 
 #: Entries of a class that Python or the standard library keeps for itself, or that differ by its version.
 _OWN_ENTRIES = frozenset(
-    """__abstractmethods__ __annotate__ __annotate_func__ __annotations__ __annotations_cache__ __dataclass_fields__
-    __dataclass_params__ __dict__ __doc__ __firstlineno__ __module__ __non_callable_proto_members__
-    __orig_bases__ __parameters__ __protocol_attrs__ __qualname__ __static_attributes__ __type_params__
-    __weakref__ _abc_impl _is_protocol _is_runtime_protocol""".split()
+    ["__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__non_callable_proto_members__", "__orig_bases__", "__parameters__", "__protocol_attrs__", "__qualname__", "__static_attributes__", "__type_params__", "__weakref__", "_abc_impl", "_is_protocol", "_is_runtime_protocol"]
 )
 _GENERATED = frozenset(
-    """__init__ __repr__ __eq__ __lt__ __le__ __gt__ __ge__ __hash__ __setattr__ __delattr__ __replace__
-    __getstate__ __setstate__ __new__ _make _replace _asdict __getnewargs__""".split()
+    ["__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__", "__new__", "_make", "_replace", "_asdict", "__getnewargs__"]
 )
 _BASES: dict[type, Any] = {
     int: int.__int__,

@@ -21,17 +21,11 @@ do count: renaming one gives another fingerprint.
 
 from __future__ import annotations
 
-import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from qmtl.errors import UnhashableCodeError
-from qmtl.graph import callables, classes, installed, origin
-from qmtl.graph.canonical import PLAIN, PLAIN_HINT
-from qmtl.graph.origin import USER
-from qmtl.graph.walk import Captured, Walker, digest
+from qmtl.graph.walk import Captured
 
 #: Version of the canonical form; a new one changes every fingerprint, and the golden file with it.
 FORM = "qmtl.code/1"

@@ -13,13 +13,12 @@ from qmtl.graph.walk import Walker
 
 #: Modules that run or show code out of sight, so that a function using them cannot be followed.
 _FORBIDDEN = frozenset(
-    """cffi code codeop ctypes dis duckdb gc imp importlib inspect marshal numexpr patsy pickle pkgutil pydoc
-    runpy shelve symtable zipimport""".split()
+    ["cffi", "code", "codeop", "ctypes", "dis", "duckdb", "gc", "imp", "importlib", "inspect", "marshal", "numexpr", "patsy", "pickle", "pkgutil", "pydoc", "runpy", "shelve", "symtable", "zipimport"]
 )
 _FORBIDDEN_NAMES = {
-    "builtins": frozenset("__import__ breakpoint compile delattr eval exec getattr globals locals vars".split()),
-    "sys": frozenset("_current_frames _getframe _getframemodulename call_tracing modules".split()),
-    "types": frozenset("CodeType FrameType FunctionType LambdaType".split()),
+    "builtins": frozenset(["__import__", "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "locals", "vars"]),
+    "sys": frozenset(["_current_frames", "_getframe", "_getframemodulename", "call_tracing", "modules"]),
+    "types": frozenset(["CodeType", "FrameType", "FunctionType", "LambdaType"]),
     "typing": frozenset({"get_type_hints"}),
     "pandas": frozenset({"eval"}),
 }

@@ -142,7 +142,7 @@ def _site_roots() -> tuple[str, ...]:
 
 def _installed(relative: str) -> Origin:
     packages: list[tuple[str, str]] = []
-    for name in sorted(set(_distributions().get(relative.split(os.sep)[0].partition(".")[0], ()))):
+    for name in sorted(set(_distributions().get(relative.split(os.sep, maxsplit=1)[0].partition(".")[0], ()))):
         version = _version(name)
         if version == "":
             return USER

@@ -5,7 +5,6 @@ compiled again, and a definition counts only when it compiles to the very byteco
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast

@@ -33,7 +33,7 @@ def rsi(state, x, p):
     if count == 0.0:
         return (1.0, x[0], 0.0, 0.0), math.nan
     change = x[0] - before
-    gain = 0.0 if change <= 0.0 else change
+    gain = max(0.0, change)
     loss = 0.0 if change >= 0.0 else -change
     if count <= n:
         up += gain / n
