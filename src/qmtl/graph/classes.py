@@ -70,7 +70,9 @@ def instance_text(w: Walker, value: Any) -> str:
         else:
             w.refuse(f"a {cls.__qualname__} (a kind of {base.__qualname__}) has no canonical form")
     for name, content in _state(value):
-        inside.append(f"{name}={w.text(content, f'.{name}')}")
+        text = w.text(content, f".{name}")
+        w.note(f"state {name}", text)
+        inside.append(f"{name}={text}")
     return f"object({', '.join(inside)})"
 
 

@@ -21,11 +21,16 @@ do count: renaming one gives another fingerprint.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from qmtl.graph.walk import Captured
+from qmtl.errors import UnhashableCodeError
+from qmtl.graph.canonical import PLAIN_HINT, canonical
+from qmtl.graph.meaning import meaning
+from qmtl.graph.walk import Captured, Walker, digest
 
 #: Version of the canonical form; a new one changes every fingerprint, and the golden file with it.
 FORM = "qmtl.code/1"
@@ -79,10 +84,62 @@ def fingerprint(fn: object, *, version: str | None = None, captured: Captured = 
     >>> fingerprint(scaled, version="1") == fingerprint(scaled, version="2")
     False
     """
-    walker = _walk(fn, captured, naming=False, version=version)
+    if version is not None:
+        return _pinned(fn, version)
+    walker, text = _walk(fn, captured, naming=False)
     if walker.reads_names:
-        walker = _walk(fn, captured, naming=True, version=version)
-    return Fingerprint(walker.result, types.MappingProxyType(walker.parts))
+        walker, text = _walk(fn, captured, naming=True)
+    return Fingerprint(digest(f"{FORM} {text}"), types.MappingProxyType(walker.parts))
+
+
+def _walk(fn: object, captured: Captured, *, naming: bool) -> tuple[Walker, str]:
+    walker = Walker(_called(fn), captured, meaning, naming=naming)
+    try:
+        return walker, walker.text(fn)
+    except RecursionError:
+        raise UnhashableCodeError(f"{_called(fn)}: nested too deeply", hint=PLAIN_HINT) from None
+
+
+def _called(fn: object) -> str:
+    """Return what messages call a function."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return f"function {getattr(fn, '__qualname__', type(fn).__qualname__)!r}"
+
+
+def _pinned(fn: object, version: str) -> Fingerprint:
+    """Return the fingerprint of a function whose meaning its author vouches for."""
+    values: dict[str, str] = {}
+    while isinstance(fn, functools.partial):
+        values |= {f"partial {k}": t for k, v in enumerate(fn.args) if (t := _plain(v))}
+        values |= {f"partial {k}": t for k, v in fn.keywords.items() if (t := _plain(v))}
+        fn = fn.func
+    function: Any = getattr(fn, "__func__", fn)
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        names = code.co_varnames[: code.co_argcount][::-1]
+        defaults = dict(zip(names, (function.__defaults__ or ())[::-1], strict=False))
+        defaults |= function.__kwdefaults__ or {}
+        values |= {f"default {k}": t for k, v in defaults.items() if (t := _plain(v))}
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        values |= {f"closure {k}": t for k, cell in cells if (t := _plain(_content(cell)))}
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(fn).__qualname__)}"
+    parts = {"version": version, "name": name, **dict(sorted(values.items()))}
+    return Fingerprint(digest(f"{FORM} pinned {canonical(parts)}"), types.MappingProxyType(parts))
+
+
+def _plain(value: object) -> str | None:
+    try:
+        return canonical(value)
+    except UnhashableCodeError:
+        return None
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
 
 
 def explain(a: Fingerprint, b: Fingerprint) -> list[str]:

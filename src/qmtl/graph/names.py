@@ -12,7 +12,8 @@ from typing import Any
 from qmtl.graph import installed, origin
 from qmtl.graph.canonical import PLAIN
 from qmtl.graph.origin import USER, Named
-from qmtl.graph.references import Import, References, Use
+from qmtl.graph.references import References, Use
+from qmtl.graph.scopes import Import
 from qmtl.graph.walk import Walker
 
 _LATE_HINT = "define it before the node is built, or pass it in as an argument"

@@ -18,7 +18,9 @@ from importlib import metadata
 from types import FunctionType, ModuleType
 from typing import Any, Literal
 
-#: Py_TPFLAGS_HEAPTYPE: made at run time, not compiled into the interpreter
+#: Py_TPFLAGS_HEAPTYPE: made at run time, not compiled into the interpreter.
+HEAP_TYPE = 1 << 9
+#: The folder of this package: its code counts by version.
 _OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 

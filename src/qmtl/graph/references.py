@@ -66,9 +66,7 @@ def references(node: FunctionNode) -> References:
 
     Returns
     -------
-
     References
-    ----------
         ``free`` maps each name that is bound nowhere inside the function to its uses.
     """
     reader = _Reader()

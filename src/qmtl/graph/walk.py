@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
@@ -12,6 +13,7 @@ from qmtl.graph.canonical import FIXED, Writer
 Captured = Callable[[Any], str | None]
 Meaning = Callable[["Walker", Any], str]
 _SHOWN = 60
+_NUMBER = re.compile(r"@[0-9]+=")
 
 
 class Walker(Writer):
@@ -67,7 +69,8 @@ class Walker(Writer):
 
     def note(self, name: str, text: str) -> None:
         """Keep a readable part; long text is kept as its digest."""
-        shown = text if len(text) <= _SHOWN and "@" not in text else "sha256:" + digest(text)[:16]
+        text = _NUMBER.sub("", text)  # how many objects came before is no difference to people
+        shown = text if len(text) <= _SHOWN else "sha256:" + digest(text)[:16]
         self.parts.setdefault(f"{self._owner}{name}", shown)
 
     def note_package(self, name: str, version: str) -> None:

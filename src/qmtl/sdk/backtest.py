@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,7 +145,7 @@ def _clipped(span: Span, streams: Mapping[str, Bound]) -> Span:
 
 def _traded(result: Result, built: Built, trade: Node, made: _Run, span: Span) -> Result:
     """Simulate the orders of a trade node and measure the outcome."""
-    from qmtl.report.accounts import with_trading
+    from qmtl.report.accounts import Traded
     from qmtl.trading.costs import Costs
     from qmtl.trading.exchange import simulate
 
@@ -161,7 +161,7 @@ def _traded(result: Result, built: Built, trade: Node, made: _Run, span: Span) -
         costs=made.request.costs or built.execution.costs or Costs(),
         initial_cash=built.execution.cash if made.request.cash is None else made.request.cash,
     )
-    return with_trading(result, bars, simulation, made.request.calendar)
+    return replace(result, accounts=Traded(bars, simulation, made.request.calendar, stream.stream.label))
 
 
 def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: StreamInput) -> NDArray[np.float64]:
