@@ -12,7 +12,7 @@ name: Cross
 nodes:
   - {id: price, stream: {tags: [BTC, price], interval: 1m}}
   - {id: fast, compute: sma, inputs: [price.close], params: {period: 20}}
-  - {id: up, expression: fast > sma(price.close, 50)}
+  - {id: up, expression: 'fast > sma(price.close, 50)'}
   - {id: strength, compute: ta.rsi, interval: 1m, period: 14, upstream_query: {tags: [BTC]}}
   - {id: own, compute: "statistics:mean", upstream_query: {tags: [BTC]}, upstream_settings: [{interval: 1m, period: 5}]}
   - {id: position, compute: target_position, inputs: [up], price: price, params: {size: 2.0}}
@@ -56,10 +56,10 @@ def test_yaml_and_python_have_the_same_ids(tmp_path):
         (("interval: 1m}", "interval: 1M}"), "no fixed length"),
         (("{id: fast,", "{id: price,"), "twice"),
         (("{id: fast,", "{"), "no id"),
-        (("expression: fast > sma", "expression: fast > __import__"), "unknown operator"),
-        (("expression: fast > sma(price.close, 50)", "expression: fast >"), "not an expression"),
-        (("expression: fast > sma(price.close, 50)", "expression: fast"), "does not build"),
-        (("expression: fast > sma(price.close, 50)", "expression: 'fast if fast else fast'"), "not understood"),
+        (("'fast > sma", "'fast > __import__"), "unknown operator"),
+        (("'fast > sma(price.close, 50)'", "'fast >'"), "not an expression"),
+        (("'fast > sma(price.close, 50)'", "fast"), "does not build"),
+        (("'fast > sma(price.close, 50)'", "'fast if fast else fast'"), "not understood"),
         (('compute: "statistics:mean"', 'compute: "statistics:nothing"'), "cannot load"),
         (("compute: ta.rsi, interval: 1m", "compute: ta.rsi, interval: 5m"), "0 nodes match"),
         (("costs: {taker_bps", "costs: {taker"), "taker_bps"),
