@@ -28,7 +28,9 @@ function chart(id, series) {
     line.setData(one.points);
     return line;
   });
+  // The scale at the right takes its width after the first fit: without a second one the left part is lost.
   drawn.timeScale().fitContent();
+  drawn.timeScale().subscribeSizeChange(() => drawn.timeScale().fitContent());
   made.push(() => {
     drawn.applyOptions(options());
     lines.forEach((line, k) => line.applyOptions(series[k].style()));
