@@ -8,6 +8,7 @@ from typing import Any
 from qmtl.errors import DocumentError
 from qmtl.graph.dag import Dag
 from qmtl.graph.identity import Parts, crc32, node_id
+from qmtl.graph.lowering import check_lowering
 from qmtl.graph.node import Node, TagQueryNode
 
 VERSION = "qmtl.dag/1"
@@ -24,6 +25,7 @@ def document(dag: Dag) -> dict[str, Any]:
     >>> made["version"], made["nodes"][0]["name"]
     ('qmtl.dag/1', 'price')
     """
+    check_lowering(dag)
     labels = dag.labels()
     return {"version": VERSION, "nodes": [_node(dag, node, labels[node.node_id]) for node in dag.nodes]}
 

@@ -36,10 +36,15 @@ def save(result: Result, directory: Path) -> Path:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a text file, all or nothing."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file, all or nothing."""
 
     def write(draft: Path) -> None:
         draft.rmdir()
-        draft.write_text(text, encoding="utf-8")
+        draft.write_bytes(content)
 
     return _atomically(path, write)
 

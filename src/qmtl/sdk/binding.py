@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qmtl.calendars import Calendar
 from qmtl.engine.plan import Plan
-from qmtl.errors import DataGapError, NotEnoughHistoryError, SourceNotFoundError, unknown_name
+from qmtl.errors import DataGapError, DuplicateNameError, NotEnoughHistoryError, SourceNotFoundError, unknown_name
 from qmtl.frame import Frame
 from qmtl.graph.dag import Dag
 from qmtl.graph.node import StreamInput
@@ -50,10 +51,17 @@ def find_sources(dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str
         A stream has no source.
     """
     found: dict[str, Any] = {}
+    bound_by: dict[str, str] = {}
     for name, source in (data or {}).items():
         if name not in names:
             raise unknown_name("stream in data=", name, names or ["(give the StreamInput a name)"])
-        found |= dict.fromkeys(names[name], source)
+        for identifier in names[name]:
+            if identifier in found and not _is_same(found[identifier], source):
+                raise DuplicateNameError(
+                    f"streams {bound_by[identifier]!r} and {name!r} are one stream, and got different data",
+                    hint="tell them apart by tags=, source= or interval=: these are what a stream is",
+                )
+            found[identifier], bound_by[identifier] = source, name
     for stream in dag.streams:
         source = found.setdefault(stream.node_id, stream.history_provider)
         if source is None:
@@ -63,6 +71,10 @@ def find_sources(dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str
                 "or give it a name= or a history_provider=",
             )
     return found
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, (str, Path)) and isinstance(b, (str, Path)) and Path(a) == Path(b))
 
 
 async def bind(

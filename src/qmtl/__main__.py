@@ -1,0 +1,5 @@
+"""``python -m qmtl``: the command line."""
+
+from qmtl.cli import main
+
+main()
