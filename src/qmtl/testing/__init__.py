@@ -1,0 +1,1 @@
+"""Proofs about strategies and operators: no look-ahead, determinism, warm-up, lint."""

@@ -1,0 +1,166 @@
+"""Files as a world has them: bars with another future, and files that are not there."""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import importlib
+import io
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from qmtl.testing.worlds import World
+
+#: Readers that open a file outside of Python's own ``open``, by module.
+_READERS = {
+    "pandas": ("read_parquet", "read_csv", "read_feather", "read_table", "read_orc"),
+    "pyarrow": ("memory_map", "OSFile"),
+    "pyarrow.parquet": ("read_table", "ParquetFile", "read_pandas"),
+    "pyarrow.csv": ("read_csv", "open_csv"),
+    "pyarrow.dataset": ("dataset",),
+    "pyarrow.feather": ("read_table", "read_feather"),
+    "polars": ("read_parquet", "scan_parquet", "read_csv", "scan_csv", "read_ipc"),
+    "numpy": ("load", "loadtxt", "genfromtxt", "fromfile", "memmap"),
+}
+_BARS = (".parquet", ".pq", ".csv")
+_TIMES = ("ts", "timestamp", "time", "date", "datetime", "open_time")
+_SILENT = ("/proc/", "/dev/", "/sys/", "/usr/", "/etc/")
+
+
+def readers_loaded() -> frozenset[str]:
+    """Return the libraries in use that open files past Python's own ``open``."""
+    return frozenset(_READERS) & sys.modules.keys()
+
+
+class Files:
+    """Patches what opens files, for as long as it is entered.
+
+    Parameters
+    ----------
+    world : World
+        Says what becomes of the bars from a time on, and which files are hidden.
+
+    Attributes
+    ----------
+    read : set of str
+        Files of the user that were read, beside code and bars.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.read: set[str] = set()
+        self._folder = Path(tempfile.mkdtemp(prefix="qmtl-world-"))
+        self._copies: dict[str, str] = {}
+        self._patches: list[Any] = []
+        self._busy = False
+        roots = {sysconfig.get_path(k) for k in ("stdlib", "purelib", "platlib")} | {sys.prefix, str(self._folder)}
+        self._silent = (*_SILENT, *(os.path.realpath(root) + os.sep for root in roots))
+
+    def __enter__(self) -> Files:
+        targets: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (os, "stat")]
+        for module in readers_loaded() | self.world.libraries:
+            targets += [(importlib.import_module(module), name) for name in _READERS[module]]
+        for owner, name in targets:
+            patch = mock.patch.object(owner, name, self._redirected(getattr(owner, name)))
+            patch.start()
+            self._patches.append(patch)
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        for patch in reversed(self._patches):
+            patch.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _redirected(self, reader: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(reader, updated=())
+        def read(*arguments: Any, **options: Any) -> Any:
+            if self._busy or not arguments or not isinstance(arguments[0], (str, os.PathLike)):
+                return reader(*arguments, **options)
+            mode = str(arguments[1] if len(arguments) > 1 else options.get("mode", "r"))
+            is_open = reader.__name__ in ("open", "stat")
+            if is_open and set(mode) & set("wax+"):
+                return reader(*arguments, **options)
+            path = self._path(os.path.realpath(arguments[0]), only_stat=reader.__name__ == "stat")
+            return reader(path if path is not None else arguments[0], *arguments[1:], **options)
+
+        return read
+
+    def _path(self, path: str, *, only_stat: bool) -> str | None:
+        """Return what a file is in this world: None for itself, or a copy with another future."""
+        if path in self.world.hidden:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        if only_stat or path.startswith(self._silent) or path.endswith((".py", ".pyc", ".yaml", ".yml")):
+            return None
+        if not path.endswith(_BARS):
+            if os.path.isfile(path):
+                self.read.add(path)
+            return None
+        if self.world.future == "as it is" or not os.path.isfile(path):
+            return None
+        if path not in self._copies:
+            self._busy = True  # our own reading and writing is not the strategy's
+            try:
+                self._copies[path] = self._copied(path)
+            finally:
+                self._busy = False
+        return self._copies[path]
+
+    def _copied(self, path: str) -> str:
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        is_csv = path.endswith(".csv")
+        table = pyarrow.csv.read_csv(path) if is_csv else pyarrow.parquet.read_table(path)
+        times = _times(table)
+        if times is None:
+            return path
+        target = str(self._folder / f"{len(self._copies)}-{Path(path).name}")
+        changed = another_future(table, times >= self.world.cut, cut_off=self.world.future == "cut off")
+        (pyarrow.csv.write_csv if is_csv else pyarrow.parquet.write_table)(changed, target)
+        return target
+
+
+def _times(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]] | None:
+    """Return the times of the rows in seconds, or None if the table has none."""
+    import pyarrow as pa
+
+    name = next((c for c in table.column_names if c.lower() in _TIMES), None)
+    if name is None:
+        return None
+    column = table[name]
+    if pa.types.is_timestamp(column.type):
+        return np.asarray(column.cast(pa.timestamp("s", column.type.tz), safe=False).cast("int64").to_numpy())
+    if not pa.types.is_integer(column.type):
+        return None
+    values = np.asarray(column.to_numpy(), np.int64)
+    largest = int(np.abs(values).max(initial=1))
+    unit = next(unit for limit, unit in ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (2**63, 10**9)) if largest < limit)
+    return values // unit
+
+
+def another_future(table: pa.Table, later: np.ndarray[Any, np.dtype[np.bool_]], *, cut_off: bool) -> pa.Table:
+    """Return a table whose later rows are gone, or have values that no past explains."""
+    import pyarrow as pa
+
+    if cut_off:
+        return table.filter(pa.array(~later))
+    factor = np.where(later, np.random.default_rng(7).uniform(0.5, 2.0, len(later)), 1.0)
+    for k, name in enumerate(table.column_names):
+        column = table[name]
+        if pa.types.is_floating(column.type) or (pa.types.is_integer(column.type) and name.lower() not in _TIMES):
+            values = np.asarray(column.to_numpy(), np.float64) * factor
+            table = table.set_column(k, name, pa.array(values))
+    return table
