@@ -1,4 +1,4 @@
-"""Measure every row, QMTL against its peers, in one run: ``python benchmarks/run.py [--short] [--only W1] [--json FILE]``."""
+"""Measure every row, QMTL against its peers, in one run: ``run.py [--short] [--only W1] [--json FILE]``."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ W1 = Race(
     ],
     [Bound("QMTL", "numba floor", 9.0), Bound("QMTL", "vectorbt", 0.3)],
     notes=(
-        "QMTL is the whole of it: strategy, graph, identity, plan, trading and a Result; numpy and polars give equity only",
+        "QMTL is the whole: strategy, graph, identity, plan, trading and a Result; numpy and polars give equity only",
     ),
 )
 

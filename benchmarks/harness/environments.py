@@ -18,7 +18,7 @@ CACHE = ROOT / ".cache" / "bench"
 PYTHON = "3.11"
 
 
-class EnvironmentFailed(RuntimeError):
+class SetupError(RuntimeError):
     """An environment could not be made; the message is the installer's own."""
 
 
@@ -55,9 +55,9 @@ def _uv(*arguments: str) -> None:
     uv = shutil.which("uv")
     command = [uv] if uv else [sys.executable, "-m", "uv"]
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EnvironmentFailed(f"uv {' '.join(arguments)}\n{done.stderr.strip()}")
+        raise SetupError(f"uv {' '.join(arguments)}\n{done.stderr.strip()}")
 
 
 QMTL = Environment("qmtl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ def minutes(bars: int) -> Path:
         for name, column in _walk(bars).items():
             scratch = home / f"{name}.partial.npy"
             np.save(scratch, column)
-            os.replace(scratch, home / f"{name}.npy")
+            scratch.replace(home / f"{name}.npy")
     return home
 
 
@@ -40,7 +39,7 @@ def parquet(bars: int) -> Path:
         names = ("ts", "open", "high", "low", "close", "volume")
         scratch = path.with_suffix(".partial")
         pq.write_table(pa.table({name: np.load(home / f"{name}.npy") for name in names}), scratch)
-        os.replace(scratch, path)
+        scratch.replace(path)
     return path
 
 

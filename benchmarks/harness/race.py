@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from harness.environments import CACHE, Environment, EnvironmentFailed
+from harness.environments import CACHE, Environment, SetupError
 
 CONTENDERS = Path(__file__).resolve().parents[1] / "contenders"
 TURN_TIMEOUT_S = 900.0
 
 
-class ContenderFailed(RuntimeError):
+class ContenderError(RuntimeError):
     """A contender stopped or went silent; the message is the end of what it wrote to its error stream."""
 
 
@@ -82,14 +82,14 @@ class Worker:
         )
 
     def hear(self) -> dict[str, Any]:
-        """Next message of the process. Raises ContenderFailed when there is none."""
+        """Next message of the process. Raises ContenderError when there is none."""
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], TURN_TIMEOUT_S)
         line = self._process.stdout.readline() if ready else b""
         if not line:
             silent = self._process.poll() is None and not ready
             self.stop()
-            raise ContenderFailed(f"silent for {TURN_TIMEOUT_S:.0f} s" if silent else self._last_words())
+            raise ContenderError(f"silent for {TURN_TIMEOUT_S:.0f} s" if silent else self._last_words())
         message: dict[str, Any] = json.loads(line)
         return message
 
@@ -122,7 +122,7 @@ def race(contenders: Sequence[Contender], data: Mapping[int, Path], bars: int, r
             for i in _rotated(list(workers), turn):
                 try:
                     outcomes[i].runs_s.append(workers[i].go())
-                except ContenderFailed as failure:
+                except ContenderError as failure:
                     outcomes[i].error = str(failure)
                     del workers[i]
     finally:
@@ -135,7 +135,7 @@ def _start(contender: Contender, data: Path, outcome: Outcome, workers: dict[int
     try:
         worker = Worker(contender, data)
         ready = worker.hear()
-    except (ContenderFailed, EnvironmentFailed) as failure:
+    except (ContenderError, SetupError) as failure:
         outcome.error = str(failure)
         print(f"  {contender.name} failed: {outcome.error}", file=sys.stderr, flush=True)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -87,14 +88,14 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def targets(found: Sequence[Target]) -> str:
     """One line per target: pass or MISS, what was measured, what was wanted."""
     return "\n".join(
-        f"  {'pass' if t.met else 'MISS'}  {t.claim}: {number(t.measured)} {t.unit}, target <= {number(t.limit)} {t.unit}"
+        f"  {'pass' if t.met else 'MISS'}  {t.claim}: {number(t.measured)} {t.unit}, at most {number(t.limit)} {t.unit}"
         for t in found
     )
 
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent."""
-    if value != value:
+    if math.isnan(value):
         return "-"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

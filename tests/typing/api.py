@@ -7,10 +7,10 @@ from typing import assert_type
 
 import numpy as np
 import pandas as pd
-from qmtl.report.result import Result
 
 from qmtl.indicators import ema, macd, sma
 from qmtl.interval import Span, parse_interval
+from qmtl.report.result import Result
 from qmtl.sdk import CacheView, Costs, Node, Runner, Strategy, StreamInput, TagQueryNode
 from qmtl.sdk.trade import target_position, target_weight
 from qmtl.transforms import crossover, lag, resample

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from importlib.metadata import version as version_of
+from typing import Annotated, Any
 
 import typer
 
-from qmtl import __version__
 from qmtl.cli import check, data, graphs, project, results, runs
 
 app = typer.Typer(
@@ -18,25 +19,28 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001  (the form of a typer callback)
+def _version(wanted: bool) -> None:
     if wanted:
-        print(f"qmtl {__version__}")
+        print(f"qmtl {version_of('qmtl')}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit.")
+    ] = False,
 ) -> None:
     """Exit codes: 0 done, 1 failed, 2 usage, 3 not reachable."""
 
 
-for _command in (
+_FIRST: tuple[Callable[..., Any], ...] = (
     project.demo, project.init, runs.backtest, runs.offline, graphs.graph, graphs.diff, graphs.lint,
-):  # fmt: skip
+)  # fmt: skip
+for _command in _FIRST:
     app.command()(_command)
 app.add_typer(check.app, name="check")
-for _command in (results.report, results.compare):
-    app.command()(_command)
+app.command()(results.report)
+app.command()(results.compare)
 app.add_typer(data.app, name="data")
 app.command()(project.doctor)

@@ -64,7 +64,9 @@ def _tell(findings: Findings, *, as_json: bool) -> None:
     from qmtl.interval import format_time
 
     if as_json:
-        print_json({"clean": findings.clean, "checked": findings.checked, "findings": [vars(f) for f in findings.found]})
+        print_json(
+            {"clean": findings.clean, "checked": findings.checked, "findings": [vars(f) for f in findings.found]}
+        )
     else:
         for finding in findings.found:
             when = "" if finding.ts is None else f" at {format_time(finding.ts)}"

@@ -25,7 +25,9 @@ def list_(
 ) -> None:
     """List the files of bars in a folder."""
     if not folder.is_dir():
-        raise SourceNotFoundError(f"there is no directory {str(folder)!r}", hint="give a directory of CSV or Parquet files")
+        raise SourceNotFoundError(
+            f"there is no directory {str(folder)!r}", hint="give a directory of CSV or Parquet files"
+        )
     found = [_described(path) for path in sorted(folder.iterdir()) if path.suffix in (".parquet", ".csv")]
     if as_json:
         print_json(found)
@@ -35,7 +37,8 @@ def list_(
             print(f"{entry['file']:<32} not bars: {entry['error']}")
         else:
             span = f"{entry['start'][:16]} – {entry['end'][:16]}"
-            print(f"{entry['file']:<32} {entry['interval']:>4} {entry['bars']:>9,} bars  {span}  {', '.join(entry['fields'])}")
+            fields = ", ".join(entry["fields"])
+            print(f"{entry['file']:<32} {entry['interval']:>4} {entry['bars']:>9,} bars  {span}  {fields}")
     if not found:
         print(f"no CSV or Parquet file in {folder}")
 
@@ -76,11 +79,15 @@ def gaps(file: Bars, interval: Interval = None, calendar: CalendarName = "24/7",
     from qmtl.interval import Span, format_time
 
     frame = _frame(file, interval)
-    found = Calendar(calendar).gaps(frame.ts, frame.interval, Span(int(frame.ts[0]), int(frame.ts[-1]) + frame.interval))
+    found = Calendar(calendar).gaps(
+        frame.ts, frame.interval, Span(int(frame.ts[0]), int(frame.ts[-1]) + frame.interval)
+    )
     bars = sum(len(gap) for gap in found) // frame.interval
     if as_json:
         entries = [{"start": g.start, "end": g.end, "bars": len(g) // frame.interval} for g in found]
-        print_json({"file": str(file), "interval": frame.interval, "bars": len(frame), "missing": bars, "gaps": entries})
+        print_json(
+            {"file": str(file), "interval": frame.interval, "bars": len(frame), "missing": bars, "gaps": entries}
+        )
         return
     for gap in found:
         print(f"{format_time(gap.start)}  {format_time(gap.end)}  {len(gap) // frame.interval:>7,} bars")

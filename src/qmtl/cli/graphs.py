@@ -31,7 +31,13 @@ def _row(node: dict[str, Any], names: dict[str, str]) -> tuple[str, ...]:
     from qmtl.interval import format_interval
 
     inputs = ", ".join(names[e["node_id"]] + (f".{e['field']}" if "field" in e else "") for e in node["inputs"])
-    return node["name"], node["node_type"], format_interval(node["interval"]), node["node_id"][:12], f"← {inputs}" if inputs else ""
+    return (
+        node["name"],
+        node["node_type"],
+        format_interval(node["interval"]),
+        node["node_id"][:12],
+        f"← {inputs}" if inputs else "",
+    )
 
 
 def diff(a: NodeAddress, b: NodeAddress, as_json: Json = False) -> None:
@@ -44,7 +50,9 @@ def diff(a: NodeAddress, b: NodeAddress, as_json: Json = False) -> None:
     if as_json:
         print_json({"equal": not lines, "a": one.node_id, "b": other.node_id, "differences": lines})
         return
-    print(f"{label} {one.node_id[:12]}  {other_label} {other.node_id[:12]}  {'differ' if lines else 'are the same node'}")
+    print(
+        f"{label} {one.node_id[:12]}  {other_label} {other.node_id[:12]}  {'differ' if lines else 'are the same node'}"
+    )
     for line in lines:
         print(f"  {line}")
 

@@ -12,7 +12,9 @@ import typer
 
 from qmtl.errors import UsageError
 
-Address = Annotated[str, typer.Argument(metavar="FILE:CLASS", help="strategy.py:Class, package.module:Class or file.yaml")]
+Address = Annotated[
+    str, typer.Argument(metavar="FILE:CLASS", help="strategy.py:Class, package.module:Class or file.yaml")
+]
 Data = Annotated[list[str], typer.Option("--data", metavar="STREAM=PATH", help="Bars of a stream; repeat for more.")]
 Start = Annotated[str | None, typer.Option("--start", help="First bucket: ISO 8601 or seconds UTC.")]
 End = Annotated[str | None, typer.Option("--end", help="End of the span, exclusive.")]

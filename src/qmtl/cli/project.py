@@ -86,7 +86,9 @@ def _print_demo(results: list[Result], told: dict[str, Any]) -> None:
 def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or empty directory.")]) -> None:
     """Start a project: a strategy, a test of it, and sample data."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise UsageError(f"{str(directory)!r} exists and is not empty", hint="give a new directory; nothing was changed")
+        raise UsageError(
+            f"{str(directory)!r} exists and is not empty", hint="give a new directory; nothing was changed"
+        )
     source = files("qmtl.cli") / "scaffold"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,9 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or
         (directory / "data").mkdir()
         (directory / "data" / _MINUTES).write_bytes((files("qmtl") / "data" / _MINUTES).read_bytes())
     except OSError as error:
-        raise WriteError(f"cannot write {str(directory)!r}: {error.strerror or error}", hint="check space and rights") from error
+        raise WriteError(
+            f"cannot write {str(directory)!r}: {error.strerror or error}", hint="check space and rights"
+        ) from error
     print(f"made {directory}: a strategy, its test, a month of minutes. Next:")
     print(f"  cd {directory}")
     print(f"  qmtl backtest strategy.py:Cross --data price=data/{_MINUTES} --out result")
@@ -117,7 +121,7 @@ def doctor(as_json: Json = False) -> None:
 def _checked(probe: Any) -> dict[str, Any]:
     try:
         return {"ok": True, "found": probe()}
-    except Exception as error:  # a doctor reports whatever is wrong and goes on
+    except Exception as error:  # noqa: BLE001  (a doctor reports whatever is wrong and goes on)
         return {"ok": False, "found": f"{type(error).__name__}: {error}"}
 
 

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmtl.cli.options import Address, CalendarName, Data, End, Engine, Json, OnMissing, Out, Start, bindings, print_json, say
+from qmtl.cli.options import (
+    Address,
+    CalendarName,
+    Data,
+    End,
+    Engine,
+    Json,
+    OnMissing,
+    Out,
+    Start,
+    bindings,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from qmtl.report.result import Result

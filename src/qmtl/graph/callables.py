@@ -72,7 +72,7 @@ def _syntax(w: Walker, fn: FunctionType) -> _Syntax:
         known = _Syntax(fn.__code__, node, references(node), syntax.text(node))
         missed = _globals_of(fn.__code__) - known.found.free.keys() - known.found.maybe.keys()
         if any(not known.found.private or not _PRIVATE.match(name) for name in missed):
-            w.refuse(f"cannot tell where {sorted(missed)[0]!r} comes from", "rename it, so that it is one thing")
+            w.refuse(f"cannot tell where {min(missed)!r} comes from", "rename it, so that it is one thing")
         _known[id(fn.__code__)] = known
     return known
 

@@ -13,6 +13,7 @@ import decimal
 import enum
 import fractions
 import hashlib
+import math
 import pathlib
 import re
 import struct
@@ -72,7 +73,7 @@ def _integer(value: int) -> str:
 
 
 def _float(value: float) -> str:
-    return repr(value) if value == value else f"nan[{struct.pack('>d', value).hex()}]"
+    return repr(value) if not math.isnan(value) else f"nan[{struct.pack('>d', value).hex()}]"
 
 
 _ATOMS: dict[type, Callable[[Any], str]] = {

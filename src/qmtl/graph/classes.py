@@ -16,10 +16,52 @@ from qmtl.graph.walk import Walker
 
 #: Entries of a class that Python or the standard library keeps for itself, or that differ by its version.
 _OWN_ENTRIES = frozenset(
-    ["__abstractmethods__", "__annotate__", "__annotate_func__", "__annotations__", "__annotations_cache__", "__dataclass_fields__", "__dataclass_params__", "__dict__", "__doc__", "__firstlineno__", "__module__", "__non_callable_proto_members__", "__orig_bases__", "__parameters__", "__protocol_attrs__", "__qualname__", "__static_attributes__", "__type_params__", "__weakref__", "_abc_impl", "_is_protocol", "_is_runtime_protocol"]
+    [
+        "__abstractmethods__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__non_callable_proto_members__",
+        "__orig_bases__",
+        "__parameters__",
+        "__protocol_attrs__",
+        "__qualname__",
+        "__static_attributes__",
+        "__type_params__",
+        "__weakref__",
+        "_abc_impl",
+        "_is_protocol",
+        "_is_runtime_protocol",
+    ]
 )
 _GENERATED = frozenset(
-    ["__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__setattr__", "__delattr__", "__replace__", "__getstate__", "__setstate__", "__new__", "_make", "_replace", "_asdict", "__getnewargs__"]
+    [
+        "__init__",
+        "__repr__",
+        "__eq__",
+        "__lt__",
+        "__le__",
+        "__gt__",
+        "__ge__",
+        "__hash__",
+        "__setattr__",
+        "__delattr__",
+        "__replace__",
+        "__getstate__",
+        "__setstate__",
+        "__new__",
+        "_make",
+        "_replace",
+        "_asdict",
+        "__getnewargs__",
+    ]
 )
 _BASES: dict[type, Any] = {
     int: int.__int__,
@@ -137,7 +179,7 @@ def _is_written(value: Any) -> bool:
 
 
 def _members(w: Walker, cls: enum.EnumMeta) -> Iterator[str]:
-    for name, member in cls.__members__.items():
+    for name, member in dict[str, Any](cls.__members__).items():
         text = w.text(member._value_, f".{name}")
         w.note(f"attribute {name}", text)
         yield f"{name}={text}"

@@ -13,10 +13,33 @@ from qmtl.graph.walk import Walker
 
 #: Modules that run or show code out of sight, so that a function using them cannot be followed.
 _FORBIDDEN = frozenset(
-    ["cffi", "code", "codeop", "ctypes", "dis", "duckdb", "gc", "imp", "importlib", "inspect", "marshal", "numexpr", "patsy", "pickle", "pkgutil", "pydoc", "runpy", "shelve", "symtable", "zipimport"]
+    [
+        "cffi",
+        "code",
+        "codeop",
+        "ctypes",
+        "dis",
+        "duckdb",
+        "gc",
+        "imp",
+        "importlib",
+        "inspect",
+        "marshal",
+        "numexpr",
+        "patsy",
+        "pickle",
+        "pkgutil",
+        "pydoc",
+        "runpy",
+        "shelve",
+        "symtable",
+        "zipimport",
+    ]
 )
 _FORBIDDEN_NAMES = {
-    "builtins": frozenset(["__import__", "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "locals", "vars"]),
+    "builtins": frozenset(
+        ["__import__", "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "locals", "vars"]
+    ),
     "sys": frozenset(["_current_frames", "_getframe", "_getframemodulename", "call_tracing", "modules"]),
     "types": frozenset(["CodeType", "FrameType", "FunctionType", "LambdaType"]),
     "typing": frozenset({"get_type_hints"}),
@@ -77,7 +100,7 @@ def instance(w: Walker, value: Any) -> str:
         w.refuse(f"{what} is used up by reading it")
     try:
         reduced = value.__reduce_ex__(4)
-    except Exception as error:  # the author of the class decides what it raises
+    except Exception as error:  # noqa: BLE001  (the author of the class decides what it raises)
         w.refuse(f"{what} has no canonical form ({error})")
     if isinstance(reduced, str):
         w.refuse(f"{what} has no canonical form")

@@ -6,7 +6,7 @@ lines. When the ids derived from the lines are the ids of the nodes, nothing but
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Assignment:
     code_hash: str
     config: dict[str, Any]
     operands: tuple[int, ...]
-    schema: dict[str, str] | None
+    schema: Mapping[str, str] | None
 
 
 def lower(dag: Dag) -> list[Assignment]:
@@ -78,7 +78,7 @@ def _assignment(node: Node, lines: dict[str, int]) -> Assignment:
             entry["node"] = operands[-1]
     schema = node.output_schema()
     lowered = config | ({"inputs": inputs} if "inputs" in config else {})
-    return Assignment(node.node_type, node.code(), lowered, tuple(operands), schema and dict(schema))
+    return Assignment(node.node_type, node.code(), lowered, tuple(operands), schema)
 
 
 def derive(lines: Sequence[Assignment]) -> list[str]:

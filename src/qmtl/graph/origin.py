@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, Literal
 
 #: Py_TPFLAGS_HEAPTYPE: made at run time, not compiled into the interpreter.
 HEAP_TYPE = 1 << 9
 #: The folder of this package: its code counts by version.
-_OWN = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_OWN = str(Path(__file__).resolve().parents[1])
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def of_module(name: str) -> Origin:
         return STDLIB
     if filename is not None:
         return of_file(filename)
-    folders = {of_file(os.path.join(folder, "_")) for folder in getattr(module, "__path__", ())}
+    folders = {of_file(f"{folder}/_") for folder in getattr(module, "__path__", ())}
     return folders.pop() if len(folders) == 1 else USER
 
 
@@ -138,7 +139,7 @@ def _inside(path: str, root: str) -> bool:
 def _site_roots() -> tuple[str, ...]:
     roots = {sysconfig.get_path(key) for key in ("purelib", "platlib")}
     roots |= {site.getusersitepackages(), *site.getsitepackages()}
-    roots |= {path for path in sys.path if os.path.basename(path) in ("site-packages", "dist-packages")}
+    roots |= {path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")}
     return tuple(sorted((os.path.realpath(root) for root in roots), key=len, reverse=True))
 
 

@@ -27,7 +27,34 @@ Chain = tuple[str, ...]
 
 #: Attributes that show code, frames or namespaces: what is read through them cannot be followed.
 HIDDEN = frozenset(
-    ["__annotations__", "__annotate__", "__builtins__", "__cached__", "__closure__", "__code__", "__doc__", "__file__", "__globals__", "__loader__", "__path__", "__spec__", "__subclasses__", "__type_params__", "f_back", "f_builtins", "f_code", "f_globals", "f_locals", "tb_frame", "gi_frame", "gi_code", "cr_frame", "cr_code", "ag_frame", "ag_code"]
+    [
+        "__annotations__",
+        "__annotate__",
+        "__builtins__",
+        "__cached__",
+        "__closure__",
+        "__code__",
+        "__doc__",
+        "__file__",
+        "__globals__",
+        "__loader__",
+        "__path__",
+        "__spec__",
+        "__subclasses__",
+        "__type_params__",
+        "f_back",
+        "f_builtins",
+        "f_code",
+        "f_globals",
+        "f_locals",
+        "tb_frame",
+        "gi_frame",
+        "gi_code",
+        "cr_frame",
+        "cr_code",
+        "ag_frame",
+        "ag_code",
+    ]
 )
 #: Attributes that show names and hints, which a fingerprint leaves out unless somebody reads them.
 NAMING = frozenset({"__name__", "__qualname__", "__module__", "__dict__", "__dataclass_fields__"})
@@ -62,13 +89,7 @@ class References:
 
 
 def references(node: FunctionNode) -> References:
-    """Return what a function (in its bare form) refers to.
-
-    Returns
-    -------
-    References
-        ``free`` maps each name that is bound nowhere inside the function to its uses.
-    """
+    """Return what a function (in its bare form) refers to: names bound nowhere inside it, with their uses."""
     reader = _Reader()
     reader.function(node)
     _inspect(node, reader.found)

@@ -197,7 +197,8 @@ class Traded:
 def _index(ts: Any) -> pd.Index[Any]:
     import pandas as pd
 
-    return pd.Index(ts, name="ts", dtype="int64")
+    index: pd.Index[Any] = pd.Index(ts, name="ts", dtype="int64")
+    return index
 
 
 def _carried(close: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -126,7 +126,7 @@ class Result:
         """
         from qmtl.report.storage import load
 
-        return load(Path(directory))
+        return cls(**load(Path(directory)))
 
     def summary(self) -> str:
         """Return the measures as a text for terminals."""

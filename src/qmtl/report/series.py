@@ -32,7 +32,9 @@ def line(ts: NDArray[np.int64], values: NDArray[np.float64], points: int = LINE)
         rows = np.arange(-(-len(ts) // size))[:, None] * size + np.arange(size)
         blocks = values[np.minimum(rows, len(ts) - 1)]
         offset = rows[:, 0]
-        kept = np.unique(np.minimum(np.concatenate([offset + blocks.argmin(1), offset + blocks.argmax(1)]), len(ts) - 1))
+        kept = np.unique(
+            np.minimum(np.concatenate([offset + blocks.argmin(1), offset + blocks.argmax(1)]), len(ts) - 1)
+        )
         ts, values = ts[kept], values[kept]
     return [[int(t), float(f"{v:.7g}")] for t, v in zip(ts.tolist(), values.tolist(), strict=True)]
 
@@ -51,6 +53,11 @@ def candles(prices: pd.DataFrame, count: int = CANDLES) -> list[list[float]]:
     return [[int(t), *map(float, rest)] for t, *rest in zip(*(c.tolist() for c in columns), strict=True)]
 
 
+def plain_name(column: Any) -> str:
+    """Return one text for a column, also of a universe, whose columns are pairs of field and symbol."""
+    return ".".join(map(str, column)) if isinstance(column, tuple) else str(column)
+
+
 def monthly(equity: pd.DataFrame) -> dict[int, dict[int, float]]:
     """Return the return of each UTC month by year; the first month starts from the first equity."""
     import pandas as pd
@@ -59,7 +66,8 @@ def monthly(equity: pd.DataFrame) -> dict[int, dict[int, float]]:
     last = pd.Series(equity["equity"].to_numpy()).groupby([times.year, times.month]).last()
     before = last.shift(1, fill_value=equity["equity"].iloc[0])
     table: dict[int, dict[int, float]] = {}
-    for (year, month), change in (last / before - 1).items():  # type: ignore[misc]
+    changes: dict[Any, float] = (last / before - 1).to_dict()
+    for (year, month), change in changes.items():
         table.setdefault(int(year), {})[int(month)] = float(change)
     return table
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from qmtl.errors import DataFormatError, SourceNotFoundError, WriteError
 from qmtl.report.accounts import TABLES, StoredAccounts
 from qmtl.report.metrics import Metrics
+from qmtl.report.series import plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,11 @@ _MANIFEST = "result.json"
 
 def save(result: Result, directory: Path) -> Path:
     """Write a result: ``result.json``, ``graph.json``, ``outputs/``, the tables of the accounts, ``report.html``."""
-    if directory.exists() and not (directory / _MANIFEST).is_file() and (directory.is_file() or any(directory.iterdir())):
+    if (
+        directory.exists()
+        and not (directory / _MANIFEST).is_file()
+        and (directory.is_file() or any(directory.iterdir()))
+    ):
         raise WriteError(
             f"{str(directory)!r} exists and is no result", hint="give a new directory; nothing was overwritten"
         )
@@ -124,43 +129,40 @@ def _write_table(table: pd.DataFrame, stem: Path) -> None:
     try:
         arrow = pa.Table.from_pandas(table)
         pyarrow.parquet.write_table(arrow, f"{stem}.parquet", compression="zstd")
-        flat = [".".join(c) if isinstance(c, tuple) else str(c) for c in table.columns]
+        flat = [plain_name(c) for c in table.columns]
         named = arrow.rename_columns([*flat, *arrow.column_names[len(flat) :]])
         pyarrow.csv.write_csv(named.select(named.column_names[::-1][: -len(flat) or None] + flat), f"{stem}.csv")
     except pa.ArrowException as error:
         raise OSError(str(error)) from error
 
 
-def load(directory: Path) -> Result:
-    """Read a result."""
-    from qmtl.report.result import Result
-
+def load(directory: Path) -> dict[str, Any]:
+    """Read the parts of a result, by the names of its fields."""
     if not (directory / _MANIFEST).is_file():
         raise SourceNotFoundError(
             f"there is no result in {str(directory)!r}", hint="give a directory that Result.save or --out wrote"
         )
     try:
-        manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
-        if manifest.get("format") != FORMAT:
-            raise DataFormatError(
-                f"{str(directory)!r} is in format {manifest.get('format')!r}", hint=f"this program reads {FORMAT}"
-            )
-        outputs = {unquote(path.stem): _read_table(path) for path in (directory / "outputs").glob("*.parquet")}
-        values = {name: math.nan if value is None else value for name, value in manifest["metrics"].items()}
-        metrics = Metrics(values, manifest["basis"], manifest["notes"])
-        made = Result(
-            outputs={name: outputs[name] for name in manifest["outputs"]},
-            graph=json.loads((directory / "graph.json").read_text(encoding="utf-8")),
-            **{k: manifest[k] for k in ("strategy", "node_ids", "warmup", "gaps", "provenance")},
-        )
-        if not metrics:
-            return made
-        tables = {name: _read_table(directory / f"{name}.parquet") for name in TABLES}
+        return _parts(directory)
     except (OSError, ValueError, KeyError) as error:
         raise DataFormatError(f"the result in {str(directory)!r} is damaged: {error}") from error
-    from dataclasses import replace
 
-    return replace(made, accounts=StoredAccounts(tables, metrics))
+
+def _parts(directory: Path) -> dict[str, Any]:
+    manifest = json.loads((directory / _MANIFEST).read_text(encoding="utf-8"))
+    if manifest.get("format") != FORMAT:
+        raise DataFormatError(
+            f"{str(directory)!r} is in format {manifest.get('format')!r}", hint=f"this program reads {FORMAT}"
+        )
+    outputs = {unquote(path.stem): _read_table(path) for path in (directory / "outputs").glob("*.parquet")}
+    parts = {name: manifest[name] for name in ("strategy", "node_ids", "warmup", "gaps", "provenance")}
+    parts["outputs"] = {name: outputs[name] for name in manifest["outputs"]}
+    parts["graph"] = json.loads((directory / "graph.json").read_text(encoding="utf-8"))
+    values = {name: math.nan if value is None else value for name, value in manifest["metrics"].items()}
+    if values:
+        tables = {name: _read_table(directory / f"{name}.parquet") for name in TABLES}
+        parts["accounts"] = StoredAccounts(tables, Metrics(values, manifest["basis"], manifest["notes"]))
+    return parts
 
 
 def _read_table(path: Path) -> Any:

@@ -96,5 +96,7 @@ def summary(result: Result) -> str:
         lines.append(f"    {name:<{width}}  {result.node_ids[name][:10]}  {rows:>9,} outputs, {first}")
     missing = sum(gap["bars"] for gap in result.gaps)
     if missing:
-        lines.append(f"  gaps: {missing:,} bars missing in {len(result.gaps):,} stretches (on_missing={made['on_missing']})")
+        lines.append(
+            f"  gaps: {missing:,} bars missing in {len(result.gaps):,} stretches (on_missing={made['on_missing']})"
+        )
     return "\n".join(lines)

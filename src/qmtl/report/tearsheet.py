@@ -13,7 +13,7 @@ import numpy as np
 from qmtl.calendars import Calendar
 from qmtl.interval import format_interval, format_time
 from qmtl.report.metrics import daily_returns
-from qmtl.report.series import candles, line, monthly, rolling_sharpe
+from qmtl.report.series import candles, line, monthly, plain_name, rolling_sharpe
 from qmtl.report.summary import GROUPS, basis, shown
 
 if TYPE_CHECKING:
@@ -116,11 +116,14 @@ def _cards(result: Result) -> str:
 
 def _charts() -> list[str]:
     return [
-        '<section><h2>Equity <span class="soft small">· grey: buy and hold of as much money</span></h2>'
-        '<div class="chart" id="equity"></div></section>',
-        '<section><h2>Drawdown</h2><div class="chart low" id="drawdown"></div></section>',
-        '<section><h2>Price and fills</h2><div class="chart" id="prices"></div></section>',
+        _chart('Equity <span class="soft small">· grey: buy and hold of as much money</span>', "chart", "equity"),
+        _chart("Drawdown", "chart low", "drawdown"),
+        _chart("Price and fills", "chart", "prices"),
     ]
+
+
+def _chart(title: str, kind: str, place: str) -> str:
+    return f'<section><h2>{title}</h2><div class="{kind}" id="{place}"></div></section>'
 
 
 def _monthly(result: Result) -> str:
@@ -132,7 +135,7 @@ def _monthly(result: Result) -> str:
         rows.append([str(year), *cells])
     rolling = ""
     if result.metrics.basis["returns"] >= 60:
-        rolling = '<section><h2>Sharpe of 30 days</h2><div class="chart low" id="rolling"></div></section>'
+        rolling = _chart("Sharpe of 30 days", "chart low", "rolling")
     return f"<section><h2>Returns by month</h2>{_table(['', *_MONTHS, 'year'], rows)}</section>{rolling}"
 
 
@@ -149,19 +152,21 @@ def _measures(result: Result) -> str:
         groups.append(f"<div>{_table([title, ''], rows)}</div>")
     return (
         f'<section><h2>Measures</h2><div class="columns">{"".join(groups)}</div>'
-        f'<p class="soft small">basis: {escape(basis(metrics))}. A signal known at a close fills at the next open.</p></section>'
+        f'<p class="soft small">basis: {escape(basis(metrics))}. '
+        "A signal known at a close fills at the next open.</p></section>"
     )
 
 
 def _trades(result: Result) -> str:
     trades = result.trades
+    latest: Any = trades.tail(_TRADES)[::-1]
     rows = [
         [
             escape(str(row.symbol)), str(row.side), format_time(int(row.entry_ts)), format_time(int(row.exit_ts)),
             f"{row.quantity:g}", f"{row.entry_price:,.6g}", f"{row.exit_price:,.6g}",
             f'<span class="{"good" if row.pnl > 0 else "bad"}">{row.pnl:,.2f}</span>', f"{row.costs:,.2f}",
         ]
-        for row in trades.tail(_TRADES)[::-1].itertuples()
+        for row in latest.itertuples()
     ]  # fmt: skip
     heads = ["symbol", "side", "entry", "exit", "quantity", "at", "out at", "PnL", "costs"]
     left = len(trades) - len(rows)
@@ -176,10 +181,10 @@ def _outputs(result: Result, shown_nodes: Sequence[str]) -> str:
     made = []
     for k, name in enumerate(shown_nodes):
         table = result.outputs[name]
-        fields = ", ".join(".".join(c) if isinstance(c, tuple) else str(c) for c in table.columns[:8])
+        fields = ", ".join(map(plain_name, table.columns[:8]))
+        told = f"{escape(fields)} · {len(table):,} outputs, first after {result.warmup[name]} bars"
         made.append(
-            f"<section><h2>{escape(name)}</h2>"
-            f'<div class="soft small">{escape(fields)} · {len(table):,} outputs, first after {result.warmup[name]} bars</div>'
+            f'<section><h2>{escape(name)}</h2><div class="soft small">{told}</div>'
             f'<div class="chart low" id="node-{k}"></div></section>'
         )
     return f'<div class="pair">{"".join(made)}</div>'
@@ -187,13 +192,12 @@ def _outputs(result: Result, shown_nodes: Sequence[str]) -> str:
 
 def _graph(result: Result) -> str:
     names = {node["node_id"]: node["name"] for node in result.graph["nodes"]}
-    rows = [
-        [
-            escape(node["name"]), escape(node["node_type"]), format_interval(node["interval"]) if node["interval"] else "",
-            escape(", ".join(names.get(edge["node_id"], "?") for edge in node["inputs"])), f"<code>{node['node_id'][:16]}</code>",
-        ]
-        for node in result.graph["nodes"]
-    ]  # fmt: skip
+    rows = []
+    for node in result.graph["nodes"]:
+        inputs = ", ".join(names.get(edge["node_id"], "?") for edge in node["inputs"])
+        identifier = f"<code>{node['node_id'][:16]}</code>"
+        cells = (node["name"], node["node_type"], format_interval(node["interval"]), inputs)
+        rows.append([*map(escape, cells), identifier])
     return f"<section><h2>Nodes</h2>{_table(['name', 'type', 'interval', 'inputs', 'id'], rows)}</section>"
 
 

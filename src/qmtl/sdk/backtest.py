@@ -175,11 +175,11 @@ def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: Strea
 
 
 def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, made: _Run) -> dict[str, Any]:
-    from qmtl import __version__
+    from importlib.metadata import version
 
     request = made.request
     return {
-        "qmtl": __version__,
+        "qmtl": version("qmtl"),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "strategy": built.name,

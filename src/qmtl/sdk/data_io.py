@@ -154,9 +154,7 @@ def _shown(end: int) -> str:
 class _Asked:
     """A provider that is asked for bars of one stream."""
 
-    def __init__(
-        self, provider: Any, name: str, interval: int, symbols: tuple[str, ...] | None, node_id: str
-    ) -> None:
+    def __init__(self, provider: Any, name: str, interval: int, symbols: tuple[str, ...] | None, node_id: str) -> None:
         self.provider, self.name, self.interval = provider, name, interval
         self.symbols, self.node_id = symbols, node_id
 

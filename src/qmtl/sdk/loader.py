@@ -43,12 +43,15 @@ def load_strategy(address: str) -> type[Strategy]:
         return load(place)
     module = _module(place)
     own = {k: v for k, v in vars(module).items() if _is_strategy(v) and v.__module__ == module.__name__}
-    if name in own or (name and _is_strategy(getattr(module, name, None))):
-        return getattr(module, name)  # type: ignore[no-any-return]
+    found = getattr(module, name, None) if name else None
+    if isinstance(found, type) and issubclass(found, Strategy):
+        return found
     if name:
         raise unknown_name(f"strategy in {place}", name, own or ["(no class there is a Strategy)"])
     if len(own) != 1:
-        raise UsageError(f"{place} has {len(own)} strategies", hint=f"say which: {', '.join(f'{place}:{k}' for k in own)}")
+        raise UsageError(
+            f"{place} has {len(own)} strategies", hint=f"say which: {', '.join(f'{place}:{k}' for k in own)}"
+        )
     return next(iter(own.values()))
 
 
@@ -69,7 +72,9 @@ def load_node(address: str) -> tuple[str, Node]:
     found = vars(_module(module)).get(variable)
     if isinstance(found, Node):
         return variable, found
-    raise UsageError(f"{address!r} names no node", hint="write FILE:Class/NODE, or FILE:VARIABLE for a node of the module")
+    raise UsageError(
+        f"{address!r} names no node", hint="write FILE:Class/NODE, or FILE:VARIABLE for a node of the module"
+    )
 
 
 def _is_strategy(value: object) -> bool:
@@ -87,7 +92,8 @@ def _module(place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and place.split(".")[: len(error.name.split("."))] == error.name.split("."):
             raise SourceNotFoundError(
-                f"there is no module {place!r}", hint="give a path such as strategies/cross.py:Cross, or an importable module"
+                f"there is no module {place!r}",
+                hint="give a path such as strategies/cross.py:Cross, or an importable module",
             ) from None
         raise _failed(place, error) from error
     except QmtlError:
@@ -100,7 +106,8 @@ def _from_file(path: Path) -> ModuleType:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.py"))[:8] if path.parent.is_dir() else []
         raise SourceNotFoundError(
-            f"there is no file {str(path)!r}", hint=f"in that directory: {', '.join(near)}" if near else "check the path"
+            f"there is no file {str(path)!r}",
+            hint=f"in that directory: {', '.join(near)}" if near else "check the path",
         )
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # its neighbours can be imported, as when Python runs the file

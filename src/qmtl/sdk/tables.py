@@ -67,7 +67,9 @@ def _from_frame(source: Any, name: str) -> pa.Table:
     try:
         frame = nw.from_native(_with_index(source), eager_only=True)
     except TypeError:
-        raise DataFormatError(f"{name}: cannot read bars from {type(source).__name__!r}", hint=f"give {_KNOWN}") from None
+        raise DataFormatError(
+            f"{name}: cannot read bars from {type(source).__name__!r}", hint=f"give {_KNOWN}"
+        ) from None
     try:
         return frame.to_arrow()
     except Exception as error:  # every library has its own errors for a column of mixed types

@@ -25,7 +25,7 @@ def clock_ahead(seconds: float) -> Iterator[None]:
         (time, "localtime"): lambda at=None, real=time.localtime: real(time.time() if at is None else at),
         (time, "gmtime"): lambda at=None, real=time.gmtime: real(time.time() if at is None else at),
         (dt, "datetime"): _Datetime("datetime", (dt.datetime,), _datetime_methods(delta)),
-        (dt, "date"): _Date("date", (dt.date,), {"today": classmethod(lambda cls: _REAL_DATE.today() + delta)}),
+        (dt, "date"): _Date("date", (dt.date,), {"today": classmethod(lambda _: _REAL_DATE.today() + delta)}),
     }
     pandas = sys.modules.get("pandas")
     if pandas is not None:
@@ -48,9 +48,9 @@ _REAL_DATETIME, _REAL_DATE = dt.datetime, dt.date
 
 def _datetime_methods(delta: dt.timedelta) -> dict[str, Any]:
     return {
-        "now": classmethod(lambda cls, tz=None: _REAL_DATETIME.now(tz) + delta),
-        "utcnow": classmethod(lambda cls: _REAL_DATETIME.now(dt.UTC).replace(tzinfo=None) + delta),
-        "today": classmethod(lambda cls: _REAL_DATETIME.now() + delta),  # noqa: DTZ005  (that is what it returns)
+        "now": classmethod(lambda _, tz=None: _REAL_DATETIME.now(tz) + delta),
+        "utcnow": classmethod(lambda _: _REAL_DATETIME.now(dt.UTC).replace(tzinfo=None) + delta),
+        "today": classmethod(lambda _: _REAL_DATETIME.now() + delta),
     }
 
 

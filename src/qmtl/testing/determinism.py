@@ -49,7 +49,7 @@ def _elsewhere(task: Task, world: World, seed: str) -> Visit:
         "import pickle, sys; from qmtl.testing.worlds import visit; "
         "sys.stdout.buffer.write(pickle.dumps(visit(*pickle.load(sys.stdin.buffer))))"
     )
-    done = subprocess.run(  # our own interpreter and program
+    done = subprocess.run(  # noqa: S603  (our own interpreter and program)
         [sys.executable, "-c", program],
         input=pickle.dumps((task, world)),
         capture_output=True,
@@ -58,6 +58,8 @@ def _elsewhere(task: Task, world: World, seed: str) -> Visit:
         check=False,
     )
     if done.returncode:
-        raise RunError(f"{task.address}: a run in another process failed", hint=done.stderr.decode(errors="replace")[-400:])
-    seen: Visit = pickle.loads(done.stdout)  # written by the process that we started
+        raise RunError(
+            f"{task.address}: a run in another process failed", hint=done.stderr.decode(errors="replace")[-400:]
+        )
+    seen: Visit = pickle.loads(done.stdout)  # noqa: S301  (written by the process that we started)
     return seen

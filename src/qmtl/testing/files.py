@@ -13,8 +13,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 import numpy as np
@@ -69,7 +68,7 @@ class Files:
         roots = {sysconfig.get_path(k) for k in ("stdlib", "purelib", "platlib")} | {sys.prefix, str(self._folder)}
         self._silent = (*_SILENT, *(os.path.realpath(root) + os.sep for root in roots))
 
-    def __enter__(self) -> Files:
+    def __enter__(self) -> Self:
         targets: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (os, "stat")]
         for module in readers_loaded() | self.world.libraries:
             targets += [(importlib.import_module(module), name) for name in _READERS[module]]
@@ -79,7 +78,7 @@ class Files:
             self._patches.append(patch)
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for patch in reversed(self._patches):
             patch.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -105,10 +104,10 @@ class Files:
         if only_stat or path.startswith(self._silent) or path.endswith((".py", ".pyc", ".yaml", ".yml")):
             return None
         if not path.endswith(_BARS):
-            if os.path.isfile(path):
+            if Path(path).is_file():
                 self.read.add(path)
             return None
-        if self.world.future == "as it is" or not os.path.isfile(path):
+        if self.world.future == "as it is" or not Path(path).is_file():
             return None
         if path not in self._copies:
             self._busy = True  # our own reading and writing is not the strategy's
@@ -147,7 +146,9 @@ def _times(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]] | None:
         return None
     values = np.asarray(column.to_numpy(), np.int64)
     largest = int(np.abs(values).max(initial=1))
-    unit = next(unit for limit, unit in ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (2**63, 10**9)) if largest < limit)
+    unit = next(
+        unit for limit, unit in ((10**11, 1), (10**14, 10**3), (10**17, 10**6), (2**63, 10**9)) if largest < limit
+    )
     return values // unit
 
 

@@ -80,7 +80,9 @@ def _judge(kind: str, first: Mapping[str, Records], seen: Visit, limit: Span, ev
     return _compare(kind, first, seen.runs[0], limit, evidence)
 
 
-def _compare(kind: str, a: Mapping[str, Records], b: Mapping[str, Records], limit: Span, evidence: str) -> list[Finding]:
+def _compare(
+    kind: str, a: Mapping[str, Records], b: Mapping[str, Records], limit: Span, evidence: str
+) -> list[Finding]:
     found = first_difference(a, b, limit)
     if found is None:
         return []

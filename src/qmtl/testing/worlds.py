@@ -146,7 +146,7 @@ def visit(task: Task, world: World) -> Visit:
 
 def _warm_up() -> None:
     """Import before the fork what every world needs."""
-    import pandas  # noqa: F401
+    import pandas as pd  # noqa: F401
     import pyarrow.csv
     import pyarrow.parquet  # noqa: F401
 
@@ -172,7 +172,7 @@ def _inside(pipe: Connection, task: Task, world: World) -> None:
             runs += _run(task, world)
         except QmtlError as failure:
             error = str(failure)
-        except Exception:  # the parent decides what a failure means
+        except Exception:  # noqa: BLE001  (the parent decides what a failure means)
             error = traceback.format_exc(limit=3)
     pipe.send(Visit(runs, frozenset(files.read), readers_loaded(), error))
     pipe.close()

@@ -8,7 +8,7 @@ next bar. What is decided on the last bar stays an open order. Cash and position
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -53,8 +53,8 @@ class Simulation:
     equity: Floats
     cash: Floats
     position: Floats
-    fills: dict[str, NDArray[np.generic]]
-    orders: dict[str, NDArray[np.generic]]
+    fills: dict[str, NDArray[Any]]
+    orders: dict[str, NDArray[Any]]
     initial_cash: float
 
 
@@ -64,7 +64,7 @@ def simulate(
     close: Floats,
     target: Floats,
     *,
-    kind: Literal["position", "weight"] | str,
+    kind: str,
     costs: Costs,
     initial_cash: float,
 ) -> Simulation:
@@ -96,19 +96,17 @@ def simulate(
     ([100.0, 100.0, 101.0], [11.0], [True, False])
     """
     bars, symbols = close.shape
-    # Each bar and symbol fills at most once; the columns are cut to what was used.
+    # No bar and symbol decides more than once; the columns are cut to what was used.
     room = min(bars * symbols, 2 + int(np.count_nonzero(_changes(target))) + symbols)
     equity, cash, position = np.empty(bars), np.empty(bars), np.empty((bars, symbols))
     where, what = np.empty((room, 3), np.int64), np.empty((room, len(_FILL)))
-    money = np.array([initial_cash])
-    held, pending, last = np.zeros(symbols), np.full(symbols, np.nan), np.full(symbols, np.nan)
-    decided, wanted = np.zeros(symbols, np.int64), np.zeros(symbols)
     fees = (costs.taker_bps * 1e-4, costs.slippage_bps * 1e-4, costs.lot, costs.tick)
-    filled = _trade(
-        _plain(open_), _plain(close), _plain(target), kind == "weight", fees, money, held, pending, last, decided, wanted,
-        equity, cash, position, where, what,
-    )  # fmt: skip
-    return Simulation(ts, equity, cash, position, *_records(ts, where, what, filled, pending, decided), initial_cash)
+    prices = (_plain(open_), _plain(close))
+    accounts = (equity, cash, position)
+    filled, pending, decided = _trade(
+        prices, _plain(target), kind == "weight", fees, initial_cash, accounts, where, what
+    )
+    return Simulation(ts, *accounts, *_records(ts, where, what, filled, pending, decided), initial_cash)
 
 
 def _changes(target: Floats) -> NDArray[np.bool_]:
@@ -128,7 +126,7 @@ def _steps(quantity: float, step: float) -> float:
     """Round towards zero to a multiple of a step."""
     if step == 0.0:
         return quantity
-    return np.trunc(quantity / step + np.copysign(_EPSILON, quantity)) * step
+    return float(np.trunc(quantity / step + np.copysign(_EPSILON, quantity)) * step)
 
 
 @njit(cache=True)  # type: ignore[misc, unused-ignore]
@@ -136,64 +134,72 @@ def _fill_price(price: float, quantity: float, slippage: float, tick: float) -> 
     """Worse than the open by the slippage, and rounded to the tick against the trader."""
     if quantity > 0:
         worse = price * (1.0 + slippage)
-        return worse if tick == 0.0 else np.ceil(worse / tick - _EPSILON) * tick
+        return worse if tick == 0.0 else float(np.ceil(worse / tick - _EPSILON) * tick)
     worse = price * (1.0 - slippage)
-    return worse if tick == 0.0 else np.floor(worse / tick + _EPSILON) * tick
+    return worse if tick == 0.0 else float(np.floor(worse / tick + _EPSILON) * tick)
 
 
 @njit(cache=True)  # type: ignore[misc, unused-ignore]
-def _trade(open_, close, target, is_weight, fees, money, held, pending, last, decided, wanted, equity, cash, position, where, what):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, E501
-    """Run the accounts bar by bar; returns the number of fills. ``pending`` holds the orders still open."""
-    taker, slippage, lot, tick = fees
+def _trade(
+    prices: tuple[Floats, Floats],
+    target: Floats,
+    is_weight: bool,
+    fees: tuple[float, float, float, float],
+    money: float,
+    accounts: tuple[Floats, Floats, Floats],
+    where: Ints,
+    what: Floats,
+) -> tuple[int, Floats, Ints]:
+    """Run the accounts bar by bar; return the number of fills, the orders still open and the bars of their decision."""
+    (open_, close), (equity, cash, position), (taker, slippage, lot, tick) = prices, accounts, fees
     bars, symbols = close.shape
+    held, pending, decided = np.zeros(symbols), np.full(symbols, np.nan), np.zeros(symbols, np.int64)
+    last, seen = np.full(symbols, np.nan), np.full(symbols, np.nan)
     filled = 0
-    seen = np.full(symbols, np.nan)
     for t in range(bars):
         for s in range(symbols):
-            quantity = pending[s]
-            price = open_[t, s]
-            if quantity == quantity and price == price:  # noqa: PLR0124  (NaN: none, or no bar)
+            quantity, price = pending[s], open_[t, s]
+            if not (np.isnan(quantity) or np.isnan(price)):
                 paid = _fill_price(price, quantity, slippage, tick)
                 fee = abs(quantity * paid) * taker
-                money[0] -= quantity * paid + fee
+                money -= quantity * paid + fee
                 held[s] += quantity
                 pending[s] = np.nan
                 where[filled, 0], where[filled, 1], where[filled, 2] = t, decided[s], s
                 what[filled, 0], what[filled, 1], what[filled, 2] = quantity, paid, fee
                 what[filled, 3] = abs(quantity * (paid - price))
                 filled += 1
-        worth = money[0]
+        worth = money
         for s in range(symbols):
-            if close[t, s] == close[t, s]:  # noqa: PLR0124
+            if not np.isnan(close[t, s]):
                 last[s] = close[t, s]
             if held[s] != 0.0:
                 worth += held[s] * last[s]
             position[t, s] = held[s]
-        equity[t], cash[t] = worth, money[0]
+        equity[t], cash[t] = worth, money
         for s in range(symbols):
             aim = target[t, s]
-            if aim != aim or aim == seen[s]:  # noqa: PLR0124
+            if np.isnan(aim) or aim == seen[s]:
                 continue
             seen[s] = aim
+            wanted = aim
             if is_weight:
-                wanted[s] = aim * worth / last[s] if last[s] > 0.0 else 0.0
-            else:
-                wanted[s] = aim
-            quantity = _steps(wanted[s] - held[s], lot)
+                wanted = aim * worth / last[s] if last[s] > 0.0 else 0.0
+            quantity = _steps(wanted - held[s], lot)
             pending[s] = quantity if quantity != 0.0 else np.nan
             decided[s] = t
-    return filled
+    return filled, pending, decided
 
 
 def _records(
     ts: Ints, where: Ints, what: Floats, filled: int, pending: Floats, decided: Ints
-) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.generic]]]:
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Return fills and orders; an order that was replaced before a bar came is not an order."""
     at, values = where[:filled], what[:filled]
-    fills: dict[str, NDArray[np.generic]] = {"ts": ts[at[:, 0]], "decided": ts[at[:, 1]], "symbol": at[:, 2]}
+    fills: dict[str, NDArray[Any]] = {"ts": ts[at[:, 0]], "decided": ts[at[:, 1]], "symbol": at[:, 2]}
     fills |= {name: values[:, k].copy() for k, name in enumerate(_FILL)} | {"order": np.arange(filled)}
     still = np.flatnonzero(~np.isnan(pending))
-    orders: dict[str, NDArray[np.generic]] = {
+    orders: dict[str, NDArray[Any]] = {
         "id": np.arange(filled + len(still)),
         "ts": np.concatenate([fills["decided"], ts[decided[still]]]),
         "symbol": np.concatenate([at[:, 2], still]),

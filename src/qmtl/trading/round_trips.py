@@ -11,6 +11,9 @@ from numba import njit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
 #: What is left of a position after rounding errors: so small a part of the last fill is flat.
 _DUST = 1e-9
 _TIMES = ("entry_ts", "exit_ts", "symbol")
@@ -46,17 +49,25 @@ def round_trips(fills: Mapping[str, NDArray[Any]], symbols: int) -> dict[str, ND
     """
     count = len(fills["ts"])
     when, values = np.empty((count, len(_TIMES)), np.int64), np.empty((count, len(_VALUES)))
-    closed = _close(
-        fills["ts"], np.ascontiguousarray(fills["symbol"]), fills["quantity"], fills["price"], fills["fee"],
-        fills["slippage"], np.zeros((symbols, 7)), np.zeros(symbols, np.int64), when, values,
-    )  # fmt: skip
+    columns = (fills["quantity"], fills["price"], fills["fee"], fills["slippage"])
+    opened, since = np.zeros((symbols, 7)), np.zeros(symbols, np.int64)
+    closed = _close(fills["ts"], np.ascontiguousarray(fills["symbol"]), columns, opened, since, when, values)
     times = {name: when[:closed, k].copy() for k, name in enumerate(_TIMES)}
     return times | {name: values[:closed, k].copy() for k, name in enumerate(_VALUES)}
 
 
 @njit(cache=True)  # type: ignore[misc, unused-ignore]
-def _close(ts, symbol, quantity, price, fee, slippage, opened, since, when, values):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, E501
+def _close(
+    ts: Ints,
+    symbol: Ints,
+    fills: tuple[Floats, Floats, Floats, Floats],
+    opened: Floats,
+    since: Ints,
+    when: Ints,
+    values: Floats,
+) -> int:
     """Go through fills; ``opened`` is, by symbol: held, bought, bought for, sold, sold for, costs, slippage."""
+    quantity, price, fee, slippage = fills
     closed = 0
     for k in range(len(ts)):
         state = opened[symbol[k]]
