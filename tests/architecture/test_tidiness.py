@@ -13,7 +13,7 @@ FORBIDDEN_NAMES = {"utils", "util", "common", "core", "base", "helpers", "helper
 LEFTOVERS = r"\b(TO[D]O|FIX[M]E|X[X]X|HAC[K])\b|raise NotImplemente[d]Error|\bplace[h]older\b"
 MOCKS = r"unittest[.]mock|\bMagicMock\b|\bmocker\b|monkeypatch[.](setattr|setitem|delattr)"
 SLEEPS = r"\btime[.]sleep\(|asyncio[.]sleep\([^0)]"
-BROAD_EXCEPT = r"except( \(?(Base)?Exception\b.*)?:(?!.*#)"
+BROAD_EXCEPT = r"except( \(?(Base)?Exception\b[^:#]*)?:(?!.*#)"
 MACHINE = r"(?<![\w.])/(wor[k]|roo[t]|hom[e]|Users|far[m])/\w|[.]librar[y]\b|/tm[p]/\w"
 REGISTRY = r"regist[r]y = \"|files[.]pythonhoste[d]|/simpl[e]/?\b|index-ur[l] *=|find-link[s] *="
 

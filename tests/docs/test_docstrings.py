@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from architecture.sources import ROOT, python_files
+from qmtl.graph.operator import Operator
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -21,7 +22,15 @@ def modules_with_examples() -> list[str]:
 
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_run(name: str, tmp_path: Path) -> None:
+    module = import_module(name)
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=FLAGS)
+    examples = finder.find(module, name)
+    for label, value in vars(module).items():  # doctest looks for functions and classes only
+        if isinstance(value, Operator) and value.step.__module__ == module.__name__:
+            examples += finder.find(value.step, label, module)
     with chdir(tmp_path):  # an example may write a file
-        results = doctest.testmod(import_module(name), optionflags=FLAGS, report=True)
+        for example in examples:
+            runner.run(example)
+    results = runner.summarize(verbose=False)
     assert results.attempted > 0
     assert results.failed == 0

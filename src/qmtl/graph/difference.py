@@ -30,8 +30,9 @@ def difference(a: Node, b: Node) -> list[str]:
     if a.node_id == b.node_id:
         return []
     if a.node_type != b.node_type:
-        return [f"node type: {a.node_type} → {b.node_type}", *_inputs(a.inputs, b.inputs)]
-    lines = [*_code(a, b), *_values(_own(a), _own(b)), *_inputs(a.inputs, b.inputs)]
+        return [f"node type: {a.node_type} → {b.node_type}"]
+    of_function = "params" not in a.configuration()  # the period of an operator is one of its parameters
+    lines = [*_code(a, b), *_values(_own(a), _own(b)), *_inputs(a.inputs, b.inputs, of_function=of_function)]
     if a.output_schema() != b.output_schema():
         lines.append(f"schema: {_text(a.output_schema())} → {_text(b.output_schema())}")
     return lines or ["a detail differs that has no name"]
@@ -50,7 +51,8 @@ def _fingerprints(node: Node) -> tuple[Fingerprint, ...]:
 
 
 def _own(node: Node) -> dict[str, Any]:
-    return {key: value for key, value in node.configuration().items() if key not in ("inputs", "private")}
+    # The window follows from the parameters: it counts for the id, and would be said twice here.
+    return {key: value for key, value in node.configuration().items() if key not in ("inputs", "private", "window")}
 
 
 def _values(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
@@ -66,7 +68,7 @@ def _text(value: Any) -> str:
     return "(nothing)" if value is _MISSING else canonical(value)
 
 
-def _inputs(a: Iterable[Edge], b: Iterable[Edge]) -> Iterable[str]:
+def _inputs(a: Iterable[Edge], b: Iterable[Edge], *, of_function: bool) -> Iterable[str]:
     for index, (old, new) in enumerate(zip_longest(a, b)):
         if old is None or new is None:
             yield f"input {index} {'added' if old is None else 'removed'}: {_edge(old or new)}"
@@ -80,7 +82,7 @@ def _inputs(a: Iterable[Edge], b: Iterable[Edge]) -> Iterable[str]:
             why = "; ".join(difference(old.node, new.node))
             yield f"{place} ← other {new.node.node_type} ({why})"
         for what in ("field", "key", "period"):
-            if getattr(old, what) != getattr(new, what):
+            if getattr(old, what) != getattr(new, what) and (what != "period" or of_function):
                 yield f"{place} {what}: {getattr(old, what)} → {getattr(new, what)}"
 
 

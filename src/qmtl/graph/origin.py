@@ -78,10 +78,15 @@ def of_module(name: str) -> Origin:
 
 
 def of_function(fn: FunctionType) -> Origin:
-    """Return the origin of a Python function by the file of its code, which a decorator cannot rename."""
+    """Return the origin of a Python function by the file of its code, which a decorator cannot rename.
+
+    Code without a file is that of the module that it is found in by its name. What was executed in the namespace of
+    a module and is not found there, as in a doctest, is the user's.
+    """
     filename = fn.__code__.co_filename
     if filename.startswith("<") and not filename.startswith("<frozen "):
-        return of_module(str(fn.__globals__.get("__name__")))
+        module = str(fn.__globals__.get("__name__"))
+        return of_module(module) if _reached(module, fn.__code__.co_qualname) is fn else USER
     return of_file(filename)
 
 

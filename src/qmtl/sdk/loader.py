@@ -42,7 +42,9 @@ def load_strategy(address: str) -> type[Strategy]:
 
         return load(place)
     module = _module(place)
-    own = {k: v for k, v in vars(module).items() if _is_strategy(v) and v.__module__ == module.__name__}
+    own: dict[str, type[Strategy]] = {
+        k: v for k, v in vars(module).items() if _is_strategy(v) and v.__module__ == module.__name__
+    }
     found = getattr(module, name, None) if name else None
     if isinstance(found, type) and issubclass(found, Strategy):
         return found
@@ -120,7 +122,7 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except BaseException as error:  # also Ctrl-C: the module was not imported
         sys.modules.pop(path.stem)
         if before is not None:
             sys.modules[path.stem] = before
