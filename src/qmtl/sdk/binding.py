@@ -134,7 +134,8 @@ def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, ca
         worst = gaps[0]
         raise DataGapError(
             f"stream {stream.label!r} misses {sum(g.bars for g in gaps)} bars of {format_interval(stream.interval)} "
-            f"in {len(gaps)} gap{'s' * (len(gaps) > 1)}, the first from {format_time(worst.start)} to {format_time(worst.end)}",
+            f"in {len(gaps)} gap{'s' * (len(gaps) > 1)}, the first from {format_time(worst.start)} to "
+            f"{format_time(worst.end)}",
             gaps=inside,
             hint='use on_missing="skip" or "fill", a calendar, or repair the data',
         )

@@ -179,9 +179,15 @@ def _one_of(option: str, value: str, known: Sequence[str]) -> str:
 
 
 def _run_now(work: Coroutine[Any, Any, Any]) -> Any:
+    if _is_in_event_loop():
+        work.close()
+        raise UsageError("an event loop is already running here", hint="await Runner.backtest_async(…) instead")
+    return asyncio.run(work)
+
+
+def _is_in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise UsageError("an event loop is already running here", hint="await Runner.backtest_async(…) instead")
+        return False
+    return True
