@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL = ROOT.parent / "shared" / "data"
+DATA = ROOT / "tests" / "data"
 
 #: A test gets the marker of each of these words that its path holds.
 MARKERS = {
@@ -47,21 +47,11 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Callable[[str], Path]:
-    """Find a file of real market data by name, such as ``"BTC-PERP-1m.parquet"``.
-
-    Looks beside the checkout, then at what the package ships; skips the test when there is neither, unless
-    ``QMTL_REQUIRE_REAL=1`` asks for a failure.
-    """
+    """Find a file of real market data by name, such as ``"BTC-PERP-1m.parquet"``."""
 
     def find(name: str) -> Path:
         shipped = Path(str(files("qmtl").joinpath("data", name)))
-        for path in (REAL / name, shipped):
-            if path.is_file():
-                return path
-        message = f"{name} is neither beside the checkout nor in the package"
-        if os.environ.get("QMTL_REQUIRE_REAL") == "1":
-            pytest.fail(message)
-        pytest.skip(message)
+        return shipped if shipped.is_file() else DATA / name
 
     return find
 

@@ -129,11 +129,13 @@ def _reached(module: str, name: str) -> object:
 
 
 def _public(module: str, name: str, value: object) -> str:
-    """Return the public module of a private one (``pathlib._local`` is ``pathlib``), which is stable."""
+    """Return the public module of a private one (``pathlib._local``, ``_collections``), which is stable."""
     parts = module.split(".")
     private = next((i for i, part in enumerate(parts) if part.startswith("_") and i), len(parts))
-    public = ".".join(parts[:private])
-    return public if _reached(public, name) is value else module
+    for public in (".".join(parts[:private]), parts[0].lstrip("_")):
+        if public != module and _reached(public, name) is value:
+            return public
+    return module
 
 
 def _inside(path: str, root: str) -> bool:
