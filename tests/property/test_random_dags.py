@@ -25,18 +25,18 @@ def middle(view):
 
 
 UNARY = [
-    lambda x, k: sma(x, k),
-    lambda x, k: ema(x, k),
+    sma,
+    ema,
     lambda x, k: rsi(x, k + 1),
-    lambda x, k: lag(x, k),
-    lambda x, k: log_return(x, k),
+    lag,
+    log_return,
     lambda x, k: rolling_std(x, k + 1),
-    lambda x, k: rolling_min(x, k),
-    lambda x, k: rolling_max(x, k),
+    rolling_min,
+    rolling_max,
     lambda x, k: macd(x, 3, 3 + k, 2)["signal"],
     lambda x, k: x * 1.5 + k,
     lambda x, k: Node(input={"x": x.node}, compute_fn=middle, period=k, schema={"value": "float64"})["value"],
-]  # fmt: skip
+]
 BINARY = [
     lambda x, y, k: x + y,
     lambda x, y, k: (x > y) * 1.0,
@@ -49,7 +49,7 @@ BINARY = [
 def graphs(draw):
     price = StreamInput(tags=["BTC"], interval="1m", name="price")
     five = resample(price, "5m")
-    minutes, fives = [sma(price.close, 1)["value"], sma(price.volume, 2)["value"]], [sma(five.close, 1)["value"]]
+    minutes, fives = [lag(price.close, 1)["value"], sma(price.volume, 2)["value"]], [sma(five.close, 1)["value"]]
     for _ in range(draw(st.integers(1, 7))):
         pool = draw(st.sampled_from([minutes, minutes, fives]))
         k = draw(st.integers(1, 6))

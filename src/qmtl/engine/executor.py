@@ -52,10 +52,10 @@ class Executor:
         """
         self._stage(watermark, chunks)
         program = self.program
-        for call, feeds in zip(program.calls, self._feeds_after, strict=True):
-            if call.python is None:
+        for call, feeds in zip((None, *program.calls), self._feeds_after, strict=True):
+            if call is not None and call.python is None:
                 program.run(call)
-            else:
+            elif call is not None and call.python is not None:
                 self._run_user_node(call.python)
             for identifier in feeds:
                 self._extend_feed(identifier)
@@ -200,16 +200,20 @@ def _python_needs(plan: Plan) -> dict[str, int]:
 
 
 def _feeds_by_call(plan: Plan, calls: Sequence[Call], feeds: Mapping[str, Feed]) -> list[list[str]]:
-    """Assign each feed to the call after which its node is computed."""
-    order = list(plan.nodes)
+    """Assign each feed to the call after which its node is computed; the first list is before all calls.
+
+    A stream needs no call if nothing compiled reads it: it is there when the chunk is.
+    """
     python_at = {call.python: k for k, call in enumerate(calls) if call.python is not None}
-    found: list[list[str]] = [[] for _ in calls]
-    at = 0
-    for identifier in order:
+    found: list[list[str]] = [[] for _ in range(len(calls) + 1)]
+    done = 0  # calls up to and with the last Python one
+    for identifier in plan.nodes:
         if identifier in python_at:
-            at = python_at[identifier] + 1
-            if identifier in feeds:
-                found[at - 1].append(identifier)
-        elif identifier in feeds:
-            found[min(at, len(calls) - 1)].append(identifier)
+            done = python_at[identifier] + 1
+            after = done
+        else:
+            has_compiled = done < len(calls) and calls[done].python is None
+            after = done + has_compiled
+        if identifier in feeds:
+            found[after].append(identifier)
     return found

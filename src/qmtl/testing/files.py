@@ -18,6 +18,8 @@ from unittest import mock
 
 import numpy as np
 
+from qmtl.engine.codegen import cache_dir
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -45,7 +47,7 @@ def readers_loaded() -> frozenset[str]:
 
 
 class Files:
-    """Patches what opens files, for as long as it is entered.
+    """Patches what opens files, for as long as it is entered; what is written goes to a folder of its own.
 
     Parameters
     ----------
@@ -62,18 +64,23 @@ class Files:
         self.world = world
         self.read: set[str] = set()
         self._folder = Path(tempfile.mkdtemp(prefix="qmtl-world-"))
-        self._copies: dict[str, str] = {}
+        self._stands_for: dict[str, str] = {}  # path to the file that it is in this world
+        self._gone = set(world.hidden)
         self._patches: list[Any] = []
         self._busy = False
-        roots = {sysconfig.get_path(k) for k in ("stdlib", "purelib", "platlib")} | {sys.prefix, str(self._folder)}
+        roots = {sysconfig.get_path(k) for k in ("stdlib", "purelib", "platlib")}
+        roots |= {sys.prefix, str(self._folder), str(cache_dir())}
         self._silent = (*_SILENT, *(os.path.realpath(root) + os.sep for root in roots))
 
     def __enter__(self) -> Self:
-        targets: list[tuple[Any, str]] = [(builtins, "open"), (io, "open"), (os, "stat")]
+        targets: list[tuple[Any, str, Any]] = [(builtins, "open", self._open), (io, "open", self._open)]
+        targets += [(os, name, self._two_paths) for name in ("replace", "rename")]
+        targets += [(os, name, self._removed) for name in ("remove", "unlink")]
+        targets.append((os, "stat", self._seen))
         for module in readers_loaded() | self.world.libraries:
-            targets += [(importlib.import_module(module), name) for name in _READERS[module]]
-        for owner, name in targets:
-            patch = mock.patch.object(owner, name, self._redirected(getattr(owner, name)))
+            targets += [(importlib.import_module(module), name, self._opened) for name in _READERS[module]]
+        for owner, name, wrap in targets:
+            patch = mock.patch.object(owner, name, wrap(getattr(owner, name)))
             patch.start()
             self._patches.append(patch)
         return self
@@ -83,39 +90,100 @@ class Files:
             patch.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _redirected(self, reader: Callable[..., Any]) -> Callable[..., Any]:
+    # --- what the patched functions do ---------------------------------------------------------
+
+    def _open(self, opener: Callable[..., Any]) -> Callable[..., Any]:
+        def open_(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+            if set(mode) & set("wax+") and self._is_path(file):
+                return opener(self._writable(os.path.realpath(file)), mode, *arguments, **options)
+            return opener(self._readable(file), mode, *arguments, **options)
+
+        return open_
+
+    def _opened(self, reader: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(reader, updated=())
         def read(*arguments: Any, **options: Any) -> Any:
-            if self._busy or not arguments or not isinstance(arguments[0], (str, os.PathLike)):
-                return reader(*arguments, **options)
-            mode = str(arguments[1] if len(arguments) > 1 else options.get("mode", "r"))
-            is_open = reader.__name__ in ("open", "stat")
-            if is_open and set(mode) & set("wax+"):
-                return reader(*arguments, **options)
-            path = self._path(os.path.realpath(arguments[0]), only_stat=reader.__name__ == "stat")
-            return reader(path if path is not None else arguments[0], *arguments[1:], **options)
+            if not arguments:
+                return reader(**options)
+            return reader(self._readable(arguments[0]), *arguments[1:], **options)
 
         return read
 
-    def _path(self, path: str, *, only_stat: bool) -> str | None:
-        """Return what a file is in this world: None for itself, or a copy with another future."""
-        if path in self.world.hidden:
-            raise FileNotFoundError(2, "No such file or directory", path)
-        if only_stat or path.startswith(self._silent) or path.endswith((".py", ".pyc", ".yaml", ".yml")):
+    def _seen(self, stat: Callable[..., Any]) -> Callable[..., Any]:
+        def seen(path: Any, **options: Any) -> Any:
+            if self._busy or not self._is_path(path):
+                return stat(path, **options)
+            real = os.path.realpath(path)
+            if real in self._gone:
+                raise FileNotFoundError(2, "No such file or directory", real)
+            return stat(self._stands_for.get(real, path), **options)
+
+        return seen
+
+    def _two_paths(self, move: Callable[..., Any]) -> Callable[..., Any]:
+        def moved(source: Any, target: Any, **options: Any) -> Any:
+            old = os.path.realpath(source)
+            if old not in self._stands_for:
+                return move(source, target, **options)
+            kept, made = self._stands_for.pop(old), self._writable(os.path.realpath(target))
+            return move(kept, made, **options)
+
+        return moved
+
+    def _removed(self, remove: Callable[..., Any]) -> Callable[..., Any]:
+        def removed(path: Any, **options: Any) -> Any:
+            real = os.path.realpath(path)
+            if self._busy or real.startswith(self._silent):
+                return remove(path, **options)
+            if self._stands_for.pop(real, None) is None and not Path(real).exists():
+                raise FileNotFoundError(2, "No such file or directory", real)
+            self._gone.add(real)  # in this world only
             return None
-        if not path.endswith(_BARS):
-            if Path(path).is_file():
-                self.read.add(path)
-            return None
-        if self.world.future == "as it is" or not Path(path).is_file():
-            return None
-        if path not in self._copies:
-            self._busy = True  # our own reading and writing is not the strategy's
+
+        return removed
+
+    # --- which file a path is in this world ----------------------------------------------------
+
+    def _is_path(self, given: Any) -> bool:
+        return not self._busy and isinstance(given, (str, os.PathLike))
+
+    def _writable(self, path: str) -> str:
+        """Return where a file of the user is written to: never to its real place."""
+        if path.startswith(self._silent):
+            return path
+        if path not in self._stands_for:
+            self._busy = True
             try:
-                self._copies[path] = self._copied(path)
+                copy = self._folder / f"{len(self._stands_for)}-{Path(path).name}"
+                if path not in self._gone and Path(path).is_file():
+                    shutil.copy(path, copy)
+                self._stands_for[path] = str(copy)
             finally:
                 self._busy = False
-        return self._copies[path]
+        self._gone.discard(path)
+        return self._stands_for[path]
+
+    def _readable(self, given: Any) -> Any:
+        """Return what a file is in this world: itself, what was written, or a copy with another future."""
+        if not self._is_path(given):
+            return given
+        path = os.path.realpath(given)
+        if path in self._gone:
+            raise FileNotFoundError(2, "No such file or directory", path)
+        if path in self._stands_for:
+            return self._stands_for[path]
+        if path.startswith(self._silent) or path.endswith((".py", ".pyc", ".yaml", ".yml")) or not Path(path).is_file():
+            return given
+        if not path.endswith(_BARS):
+            self.read.add(path)
+        elif self.world.future != "as it is":
+            self._busy = True  # our own reading and writing is not the strategy's
+            try:
+                self._stands_for[path] = self._copied(path)
+            finally:
+                self._busy = False
+            return self._stands_for[path]
+        return given
 
     def _copied(self, path: str) -> str:
         import pyarrow.csv
@@ -126,7 +194,7 @@ class Files:
         times = _times(table)
         if times is None:
             return path
-        target = str(self._folder / f"{len(self._copies)}-{Path(path).name}")
+        target = str(self._folder / f"{len(self._stands_for)}-{Path(path).name}")
         changed = another_future(table, times >= self.world.cut, cut_off=self.world.future == "cut off")
         (pyarrow.csv.write_csv if is_csv else pyarrow.parquet.write_table)(changed, target)
         return target

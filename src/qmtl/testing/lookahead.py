@@ -50,7 +50,9 @@ def check(
         raise RunError(f"{address} does not run: {base.error}", hint="run qmtl backtest first")
     first, span = base.runs[0], bounds(base)
     found = _compare("state kept between runs", base.runs[0], base.runs[1], span, "when the strategy ran a second time")
-    checked = f"{len(first)} nodes from {format_time(span.start)} to {format_time(span.end)}"
+    silent = [name for name, records in first.items() if not len(records.ts)]
+    without = f" ({', '.join(silent)} without any output)" if silent else ""
+    checked = f"{len(first)} nodes{without} from {format_time(span.start)} to {format_time(span.end)}"
     if not found:  # outputs that differ by themselves prove nothing in other worlds
         for kind, world, limit, evidence in _others(base, span):
             found += _judge(kind, first, visit(task, replace(world, libraries=base.libraries)), limit, evidence)
