@@ -11,6 +11,7 @@ Every error names the place and, where there is one, the remedy. ``code`` is sta
     │  ├─ DuplicateNameError
     │  ├─ UnknownNameError      "did you mean …?"
     │  ├─ IntervalError
+    │  ├─ SignatureError        a function that cannot be called with the view; also a TypeError
     │  ├─ WindowError           a window asked for what it does not hold, or written to
     │  └─ OperatorError         an operator declared or called wrongly
     ├─ IdentityError
@@ -98,6 +99,12 @@ class IntervalError(BuildError):
     """An interval, a time or a span that makes no sense."""
 
     code = "QM-INTERVAL"
+
+
+class SignatureError(BuildError, TypeError):
+    """A compute function does not take exactly one argument, the view."""
+
+    code = "QM-SIGNATURE"
 
 
 class WindowError(BuildError):

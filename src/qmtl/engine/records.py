@@ -94,7 +94,8 @@ class Recorder:
 
     def _mismatch(self, got: str, bucket: int) -> SchemaMismatchError:
         expected = "whole frames" if self.whole else f"numbers for the fields {list(self.fields or ())}"
+        before = "before, it returned" if self.width or self.whole else "wanted are"
         return SchemaMismatchError(
-            f"node {self.node.label!r} returned {got} at {format_time(bucket)}; before, it returned {expected}",
+            f"node {self.node.label!r} returned {got} at {format_time(bucket)}; {before} {expected}",
             hint="return the same fields with numbers at every bar, or None for no output",
         )

@@ -51,7 +51,7 @@ class Node(Arithmetic):
 
     Raises
     ------
-    TypeError
+    SignatureError
         The function does not take exactly one argument.
     BuildError
         Bad input, interval or period; the message names the node.

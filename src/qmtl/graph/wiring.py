@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qmtl.errors import BuildError, IntervalError, OperatorError, WindowError, unknown_name
+from qmtl.errors import BuildError, IntervalError, OperatorError, SignatureError, WindowError, unknown_name
 from qmtl.graph.expression import Arithmetic, Edge, Field, is_node
 from qmtl.interval import format_interval, parse_interval
 
@@ -60,22 +60,20 @@ def common_interval(nodes: Sequence[Node], given: int | str | None, label: str) 
 def check_one_argument(compute_fn: Any, label: str) -> None:
     """Refuse a compute function that does not take exactly one argument, the view."""
     if not callable(compute_fn):
-        raise TypeError(f"compute_fn of node {label!r} is {compute_fn!r}, not a function")
-    signature = inspect.signature(compute_fn)
+        raise SignatureError(
+            f"compute_fn of node {label!r} is {compute_fn!r}, not a function", hint="pass a function of the view"
+        )
+    try:
+        signature = inspect.signature(compute_fn)
+    except ValueError:  # some functions written in C have none
+        return
     try:
         signature.bind(None)
     except TypeError:
-        raise TypeError(
-            f"compute_fn of node {label!r} is {label}{signature}: it must take exactly one argument, the view\n"
-            "  hint: def signal(view): …; other values belong into closure variables, defaults or config="
+        raise SignatureError(
+            f"compute_fn of node {label!r} is {label}{signature}: it must take exactly one argument, the view",
+            hint="def signal(view): …; other values belong into closure variables, defaults or config=",
         ) from None
-    required = [
-        p
-        for p in signature.parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(required) > 1:
-        raise TypeError(f"compute_fn of node {label!r} takes {len(required)} arguments; it must take one, the view")
 
 
 def upstream_edges(given: Any, label: str) -> list[Edge]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qmtl.report.accounts import TABLES
+from qmtl.report.payloads import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +68,8 @@ def _first_difference(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None
 
 def _first(a: Any, b: Any) -> int:
     """Return the first position where two arrays differ in any bit, or their length."""
+    if a.dtype == object:
+        a, b = (np.array([v if isinstance(v, str) else as_text(v) for v in x], dtype=object) for x in (a, b))
     if a.dtype == b.dtype == np.float64:
         a, b = a.view(np.int64), b.view(np.int64)
     differs = a != b

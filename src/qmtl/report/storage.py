@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 from qmtl.errors import DataFormatError, SourceNotFoundError, WriteError
 from qmtl.report.accounts import TABLES, StoredAccounts
 from qmtl.report.metrics import Metrics
+from qmtl.report.payloads import as_text
 from qmtl.report.series import plain_name
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _write_table(table: pd.DataFrame, stem: Path) -> None:
     import pyarrow.parquet
 
     if "payload" in table and table["payload"].dtype == object:
-        table = table.assign(payload=[json.dumps(value, default=str) for value in table["payload"]])
+        table = table.assign(payload=[as_text(value) for value in table["payload"]])
     try:
         arrow = pa.Table.from_pandas(table)
         pyarrow.parquet.write_table(arrow, f"{stem}.parquet", compression="zstd")

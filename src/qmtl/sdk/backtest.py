@@ -60,10 +60,15 @@ async def run(strategies: Sequence[Built], request: Request) -> list[Result]:
     sources = find_sources(union, _stream_names(strategies), request.data)
     bound = await bind(union, sources, request.span, on_missing=request.on_missing, calendar=request.calendar)
     # Hashing releases the interpreter: it goes on beside the engine.
-    prints = asyncio.gather(*(asyncio.to_thread(b.frame.fingerprint) for b in bound.values()))
+    prints = [asyncio.create_task(asyncio.to_thread(b.frame.fingerprint)) for b in bound.values()]
     await asyncio.sleep(0)
-    plan, outputs = _compute(union, strategies, bound, request)
-    made = _Run(plan, outputs, bound, dict(zip(bound, await prints, strict=True)), request)
+    try:
+        plan, outputs = _compute(union, strategies, bound, request)
+    except BaseException:  # also Ctrl-C: nobody will ask for the fingerprints
+        for task in prints:
+            task.cancel()
+        raise
+    made = _Run(plan, outputs, bound, dict(zip(bound, [await task for task in prints], strict=True)), request)
     return [_result(built, made) for built in strategies]
 
 

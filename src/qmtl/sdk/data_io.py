@@ -160,21 +160,21 @@ class _Asked:
 
     async def load(self, span: Span, warmup: int) -> Frame:
         """Fetch a span with its warm-up; the history may have gaps, so an earlier start is asked for if needed."""
-        span = await self._closed(span)
-        start = -(-span.start // self.interval) * self.interval
-        reach, before = warmup, -1
+        span, earliest = await self._closed(span)
+        start, reach = -(-span.start // self.interval) * self.interval, warmup
         for _ in range(_WIDENINGS):
-            frame = await self._fetch(max(0, start - reach * self.interval), span.end)
-            have = int(np.searchsorted(frame.ts, span.start))
-            if have >= warmup or have == before or start - reach * self.interval <= 0:
+            since = max(0, start - reach * self.interval)
+            frame = await self._fetch(since, span.end)
+            if np.searchsorted(frame.ts, span.start) >= warmup or since <= earliest:
                 break
-            reach, before = 2 * reach, have
+            reach *= 2
         return frame
 
-    async def _closed(self, span: Span) -> Span:
-        if span.start and span.end < FOREVER:
-            return span
+    async def _closed(self, span: Span) -> tuple[Span, int]:
+        """Return a span without open ends, and since when there may be bars."""
         if not hasattr(self.provider, "coverage"):
+            if span.start and span.end < FOREVER:
+                return span, 0
             raise UsageError(
                 f"stream {self.name!r} comes from a provider that does not say what it has",
                 hint="give start_time= and end_time=, or the provider a coverage()",
@@ -182,8 +182,8 @@ class _Asked:
         covered = await self._answer(self.provider.coverage(node_id=self.node_id, interval=self.interval), "coverage")
         if not covered:
             raise DataError(f"stream {self.name!r}: its provider has no bars", hint="fill the history first")
-        last = max(end for _, end in covered)
-        return Span(span.start or min(start for start, _ in covered), last if span.end >= FOREVER else span.end)
+        first, last = min(start for start, _ in covered), max(end for _, end in covered)
+        return Span(span.start or first, last if span.end >= FOREVER else span.end), first
 
     async def _fetch(self, start: int, end: int) -> Frame:
         work = self.provider.fetch(start, end, node_id=self.node_id, interval=self.interval)

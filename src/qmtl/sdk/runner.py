@@ -148,7 +148,7 @@ async def _run(strategy: Any, options: Options, *, trading: bool) -> Any:
         cash=options.get("cash"),
         on_progress=options.get("on_progress"),
     )
-    many = not isinstance(strategy, type)
+    many = isinstance(strategy, Sequence)
     built = build_all([_checked(one) for one in (strategy if many else [strategy])])
     results = await run(built if trading else [_without_trading(one) for one in built], request)
     return results if many else results[0]

@@ -78,8 +78,10 @@ def _from_frame(source: Any, name: str) -> pa.Table:
 
 def _with_index(source: Any) -> Any:
     pandas = sys.modules.get("pandas")
-    if pandas is None or not isinstance(source, pandas.DataFrame) or "ts" in source.columns:
+    if pandas is None or not isinstance(source, pandas.DataFrame):
         return source
+    if "ts" in source.columns:
+        return source.reset_index(drop=True)
     if source.index.name == "ts" or isinstance(source.index, pandas.DatetimeIndex):
         return source.rename_axis("ts").reset_index()
     return source
