@@ -186,8 +186,10 @@ class UserNode:
         shown = "".join(
             traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
         )
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
         raise ComputeError(
-            f"node {self.node.label!r} failed at {format_time(bucket)}: {type(error).__name__}: {error}",
+            f"node {self.node.label!r} failed at {format_time(bucket)}: {type(error).__name__}: {error}{place}",
             node=self.node.label,
             bucket=bucket,
             user_traceback=shown,

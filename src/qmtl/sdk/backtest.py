@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,22 +54,33 @@ class _Run:
     request: Request
 
 
-async def run(strategies: Sequence[Built], request: Request) -> list[Result]:
-    """Run strategies over one union graph, so that a node they share is computed once."""
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run needs, read and checked."""
+
+    strategies: Sequence[Built]
+    request: Request
+    union: Dag
+    bound: Mapping[str, Bound]
+
+
+async def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
+    """Read the data of strategies over one union graph, so that a node they share is computed once."""
     union = _union(strategies)
     sources = find_sources(union, _stream_names(strategies), request.data)
     bound = await bind(union, sources, request.span, on_missing=request.on_missing, calendar=request.calendar)
-    # Hashing releases the interpreter: it goes on beside the engine.
-    prints = [asyncio.create_task(asyncio.to_thread(b.frame.fingerprint)) for b in bound.values()]
-    await asyncio.sleep(0)
-    try:
-        plan, outputs = _compute(union, strategies, bound, request)
-    except BaseException:  # also Ctrl-C: nobody will ask for the fingerprints
-        for task in prints:
-            task.cancel()
-        raise
-    made = _Run(plan, outputs, bound, dict(zip(bound, [await task for task in prints], strict=True)), request)
-    return [_result(built, made) for built in strategies]
+    return Prepared(strategies, request, union, bound)
+
+
+def compute(prepared: Prepared) -> list[Result]:
+    """Run what was prepared; no event loop is in between, so that Ctrl-C stops it at once."""
+    request, bound = prepared.request, prepared.bound
+    with ThreadPoolExecutor() as pool:
+        # Hashing releases the interpreter: it goes on beside the engine.
+        prints = {k: pool.submit(b.frame.fingerprint) for k, b in bound.items()}
+        plan, outputs = _compute(prepared.union, prepared.strategies, bound, request)
+        made = _Run(plan, outputs, bound, {k: found.result() for k, found in prints.items()}, request)
+    return [_result(built, made) for built in prepared.strategies]
 
 
 def _union(strategies: Sequence[Built]) -> Dag:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
@@ -15,6 +15,7 @@ from qmtl.sdk.strategy import Built, Execution, Strategy, build_all
 
 if TYPE_CHECKING:
     from qmtl.report.result import Result
+    from qmtl.sdk.backtest import Request
     from qmtl.trading.costs import Costs
 
 
@@ -96,7 +97,7 @@ class Runner:
         QmtlError
             Bad strategy, data or options; the message says where and what to do.
         """
-        return _run_now(_run(strategy, options, trading=True))
+        return _run_now(strategy, options, trading=True)
 
     @overload
     @staticmethod
@@ -107,7 +108,7 @@ class Runner:
     @staticmethod
     async def backtest_async(strategy: Any, **options: Unpack[Options]) -> Any:
         """Do what :meth:`backtest` does, inside a running event loop."""
-        return await _run(strategy, options, trading=True)
+        return await _run_async(strategy, options, trading=True)
 
     @overload
     @staticmethod
@@ -118,7 +119,7 @@ class Runner:
     @staticmethod
     def offline(strategy: Any, **options: Unpack[Options]) -> Any:
         """Compute a strategy's nodes over its data without trading; otherwise as :meth:`backtest`."""
-        return _run_now(_run(strategy, options, trading=False))
+        return _run_now(strategy, options, trading=False)
 
     @overload
     @staticmethod
@@ -129,16 +130,42 @@ class Runner:
     @staticmethod
     async def offline_async(strategy: Any, **options: Unpack[Options]) -> Any:
         """Do what :meth:`offline` does, inside a running event loop."""
-        return await _run(strategy, options, trading=False)
+        return await _run_async(strategy, options, trading=False)
 
 
-async def _run(strategy: Any, options: Options, *, trading: bool) -> Any:
-    from qmtl.sdk.backtest import Request, run
+def _run_now(strategy: Any, options: Options, *, trading: bool) -> Any:
+    from qmtl.sdk.backtest import compute, prepare
+
+    if _is_in_event_loop():
+        raise UsageError("an event loop is already running here", hint="await Runner.backtest_async(…) instead")
+    results = compute(asyncio.run(prepare(_built(strategy, trading=trading), _request(options))))
+    return results if _are_many(strategy) else results[0]
+
+
+async def _run_async(strategy: Any, options: Options, *, trading: bool) -> Any:
+    from qmtl.sdk.backtest import compute, prepare
+
+    prepared = await prepare(_built(strategy, trading=trading), _request(options))
+    results = await asyncio.to_thread(compute, prepared)  # the loop goes on meanwhile
+    return results if _are_many(strategy) else results[0]
+
+
+def _are_many(strategy: Any) -> bool:
+    return isinstance(strategy, Sequence)
+
+
+def _built(strategy: Any, *, trading: bool) -> list[Built]:
+    built = build_all([_checked(one) for one in (strategy if _are_many(strategy) else [strategy])])
+    return built if trading else [replace(one, execution=Execution()) for one in built]
+
+
+def _request(options: Options) -> Request:
+    from qmtl.sdk.backtest import Request as Made
 
     for name in options:
         if name not in Options.__annotations__:
             raise unknown_name("option of a run", name, Options.__annotations__)
-    request = Request(
+    return Made(
         span=_span(options.get("start_time"), options.get("end_time")),
         on_missing=_one_of("on_missing", options.get("on_missing", "skip"), ("skip", "fill", "fail")),
         engine=_one_of("engine", options.get("engine", "batch"), ("batch", "stream")),
@@ -148,20 +175,12 @@ async def _run(strategy: Any, options: Options, *, trading: bool) -> Any:
         cash=options.get("cash"),
         on_progress=options.get("on_progress"),
     )
-    many = isinstance(strategy, Sequence)
-    built = build_all([_checked(one) for one in (strategy if many else [strategy])])
-    results = await run(built if trading else [_without_trading(one) for one in built], request)
-    return results if many else results[0]
 
 
 def _checked(strategy: Any) -> type[Strategy]:
     if isinstance(strategy, type) and issubclass(strategy, Strategy):
         return strategy
     raise UsageError(f"{strategy!r} is not a strategy", hint="pass the class itself: Runner.backtest(MyStrategy, …)")
-
-
-def _without_trading(built: Built) -> Built:
-    return replace(built, execution=Execution())
 
 
 def _span(start_time: Any, end_time: Any) -> Span:
@@ -176,13 +195,6 @@ def _one_of(option: str, value: str, known: Sequence[str]) -> str:
     if value not in known:
         raise unknown_name(option, str(value), known)
     return value
-
-
-def _run_now(work: Coroutine[Any, Any, Any]) -> Any:
-    if _is_in_event_loop():
-        work.close()
-        raise UsageError("an event loop is already running here", hint="await Runner.backtest_async(…) instead")
-    return asyncio.run(work)
 
 
 def _is_in_event_loop() -> bool:
