@@ -33,7 +33,7 @@ def seconds(words: tuple[str, ...], cache: str | None = None) -> float:
     return time.perf_counter() - start
 
 
-def measure(*, short: bool, repeats: int) -> Row:
+def measure(*, repeats: int, **_: object) -> Row:
     """Time each process `repeats` times, after one that is not counted."""
     lines, medians = [], {}
     for name, words in (("python, nothing", BARE), ("import qmtl.sdk", IMPORT), ("warm back-test", BACKTEST)):

@@ -13,7 +13,7 @@ from qmtl.engine.plan import Plan
 from qmtl.engine.ring import Floats, Ints
 
 #: Rows of a chunk: long enough to amortise a call, short enough to stay in the processor's cache.
-CHUNK_ROWS = 4096
+CHUNK_ROWS = 16384
 _CHUNK_VALUES = 1 << 21
 
 

@@ -6,12 +6,16 @@ interval; its header in ``i`` is ``[rows, offset of buckets, interval, open buck
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import carray, cfunc, config, njit, types
 
 NONE = -(1 << 62)
+#: Takes the end of a bar, its bucket start and its first value.
+Ticker = Callable[[int, int, float], None]
 
 
 @njit
@@ -156,17 +160,40 @@ if not config.DISABLE_JIT:
         for k in range(start, stop, 2):
             _call(i[k], i, f, i[k + 1])
 
-    @njit(types.void(types.int64[::1], types.float64[::1], *[types.int64] * 7, types.float64), cache=True)
-    def tick(
-        i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float
-    ) -> None:
-        """Store one bar of one stream and run everything: one call from Python instead of five."""
+    def _pointer(kind: Any) -> Any:
+        @intrinsic
+        def at(_context: Any, address: Any) -> Any:
+            """Return an address as a pointer."""
+
+            def generate(target: Any, builder: Any, sig: Any, args: Any) -> Any:
+                return builder.inttoptr(args[0], target.get_value_type(sig.return_type))
+
+            return types.CPointer(kind)(address), generate
+
+        return at
+
+    _ints_at, _floats_at = _pointer(types.int64), _pointer(types.float64)
+
+    @njit(types.void(types.int64, types.int64, types.int64, types.float64), cache=True)
+    def _tick(block: int, end: int, ts: int, value: float) -> None:
+        # Four numbers cross from Python: two arrays more would cost as much as the computation.
+        b = carray(_ints_at(block), (7,))
+        i, f = carray(_ints_at(b[0]), (1 << 40,)), carray(_floats_at(b[1]), (1 << 40,))
         i[0] = end
-        i[header] = 1
-        i[bucket] = ts
-        f[place] = value
-        for k in range(start, stop, 2):
+        i[b[4]] = 1
+        i[b[5]] = ts
+        f[b[6]] = value
+        for k in range(b[2], b[3], 2):
             _call(i[k], i, f, i[k + 1])
+
+    def ticker(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int) -> tuple[Ticker, Any]:
+        """Return what stores one bar ``(end, ts, value)`` of one stream and runs everything, in one call.
+
+        The second thing returned, and the arrays, must live as long as the first is used.
+        """
+        block = np.array([i.ctypes.data, f.ctypes.data, start, stop, header, bucket, place], np.int64)
+        return partial(_tick, block.ctypes.data), block
+
 else:
     _PYTHON_KERNELS: list[Any] = []
 
@@ -176,12 +203,14 @@ else:
             for k in range(start, stop, 2):
                 _PYTHON_KERNELS[i[k]](i, f, i[k + 1])
 
-    def tick(
-        i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int, end: int, ts: int, value: float
-    ) -> None:
-        """Store one bar of one stream and run everything."""
-        i[0], i[header], i[bucket], f[place] = end, 1, ts, value
-        run(i, f, start, stop)
+    def ticker(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int) -> tuple[Ticker, Any]:
+        """Return what stores one bar of one stream and runs everything."""
+
+        def tick(end: int, ts: int, value: float) -> None:
+            i[0], i[header], i[bucket], f[place] = end, 1, ts, value
+            run(i, f, start, stop)
+
+        return tick, i
 
 
 def address(kernel: Any) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 from qmtl.engine import templates
 from qmtl.errors import OperatorError
-from qmtl.graph.operator import Operator
+from qmtl.graph.operator import REGISTRY, Operator
 
 #: Called with the operator's name before a compilation that may take a second; the CLI listens.
 on_compile: list[Callable[[str], None]] = []
@@ -172,7 +172,14 @@ def load_kernel(operator: Operator, *, single: bool) -> Any:
     """Return the compiled kernel of an operator, compiling it at most once per machine."""
     from numba import config
 
+    if operator.is_library:  # does not change while the program runs
+        return _load_library(operator.name, single, bool(config.DISABLE_JIT))
     return _load_module(operator.name, kernel_source(operator, single=single, python_mode=bool(config.DISABLE_JIT)))
+
+
+@cache
+def _load_library(name: str, single: bool, python_mode: bool) -> Any:
+    return _load_module(name, kernel_source(REGISTRY[name], single=single, python_mode=python_mode))
 
 
 @cache

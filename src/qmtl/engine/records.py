@@ -12,6 +12,9 @@ from qmtl.errors import SchemaMismatchError
 from qmtl.graph.node import Node
 from qmtl.interval import format_time
 
+#: Fields of a record that was returned as one number.
+_VALUE = ("value",)
+
 
 class Recorder:
     """Fixes the fields of a node at its first record and holds every later one to them.
@@ -38,6 +41,8 @@ class Recorder:
         SchemaMismatchError
             Fields or types differ from those of the first record.
         """
+        if type(returned) is float and self.width == 1 and self.fields == _VALUE:
+            return [returned]  # the usual case, at every bar
         if returned is None:
             return None
         payload = returned if type(returned) is dict else self._plain(returned, bucket)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +12,8 @@ import numpy as np
 from qmtl.engine import builtin
 from qmtl.engine.batch import Bars, Collector, Output, chunks
 from qmtl.engine.executor import Chunk, Executor
-from qmtl.engine.plan import Plan
+from qmtl.engine.plan import Plan, PlanNode
+from qmtl.engine.program import Program
 from qmtl.errors import DataFormatError, RunError
 from qmtl.interval import format_time
 
@@ -38,7 +38,7 @@ class Sealed:
     bars: Mapping[str, tuple[int, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost as much as reading the record
 class Emit:
     """Effect: a node emitted a record."""
 
@@ -50,19 +50,25 @@ class Emit:
 class Effects(Sequence[Emit]):
     """What the last event caused, read from the engine when somebody looks: valid until the next one."""
 
-    __slots__ = ("_engine", "made")
+    __slots__ = ("_engine", "fast", "made")
 
     def __init__(self, engine: StreamEngine) -> None:
         self._engine = engine
+        self.fast: _FastPath | None = None
         self.made: list[Emit] | None = None
 
     def _all(self) -> list[Emit]:
+        if self.made is None and self.fast is not None:
+            self.made = self.fast.read()
         if self.made is None:
             self.made = list(self._engine.emitted())
         return self.made
 
     def __len__(self) -> int:
         return len(self._all())
+
+    def __iter__(self) -> Iterator[Emit]:
+        return iter(self._all())
 
     def __getitem__(self, index: Any) -> Any:
         return self._all()[index]
@@ -116,12 +122,17 @@ class StreamEngine:
                 hint="seal bars in time order; late bars are a new revision",
             )
         self._end = end
-        if self._fast is not None and len(event.bars) == 1:
-            self._fast.run(event)
-        else:
-            self._executor.run(end, {k: _as_chunk(ts, row) for k, (ts, row) in event.bars.items()})
-        effects = self._effects
+        effects, fast, bars = self._effects, self._fast, event.bars
         effects.made = None
+        if fast is None or len(bars) != 1:
+            effects.fast = None
+            self._executor.run(end, {k: _as_chunk(ts, row) for k, (ts, row) in bars.items()})
+            return effects
+        effects.fast = fast
+        ((ts, row),) = bars.values()
+        for k, place in fast.more:
+            fast.f[place] = row[k]
+        fast.tick(end, ts, row[0])
         return effects
 
     def emitted(self) -> Iterator[Emit]:
@@ -184,11 +195,15 @@ class _FastPath:
         program = executor.program
         source, call = program.sources[identifier], program.calls[0]
         places = [source.staging + k * program.capacity for k in range(len(source.fields))]
-        self._f, self._more = program.f.data, list(enumerate(places))[1:]
+        self.f, self.more = program.f.data, list(enumerate(places))[1:]
         bucket = int(program.i[source.header + 1])
-        self._tick = partial(
-            builtin.tick, program.i, program.f, call.start, call.stop, source.header, bucket, places[0]
+        self.tick, self._alive = builtin.ticker(
+            program.i, program.f, call.start, call.stop, source.header, bucket, places[0]
         )
+        self._i = program.i.data
+        self._readers = [
+            _reader(program, k, plan) for k, plan in executor.plan.nodes.items() if k in executor.plan.keep
+        ]
 
     @classmethod
     def of(cls, executor: Executor) -> _FastPath | None:
@@ -198,11 +213,29 @@ class _FastPath:
             return cls(executor, sources[0][0])
         return None
 
-    def run(self, event: Sealed) -> None:
-        ((ts, row),) = event.bars.values()
-        for k, place in self._more:
-            self._f[place] = row[k]
-        self._tick(event.end, ts, row[0])
+    def read(self) -> list[Emit] | None:
+        """Return what was emitted, or None where a node may have emitted more than one record."""
+        i, f, made = self._i, self.f, []
+        for identifier, lane, mask, bucket, name, at, others in self._readers:
+            rows = i[lane]
+            if rows > 1:
+                return None
+            if rows and i[mask]:
+                values = {name: f[at]}
+                for other, place in others:
+                    values[other] = f[place]
+                made.append(Emit(identifier, i[bucket], values))
+        return made
+
+
+#: Id, lane, mask, bucket, first field with its place, other fields with theirs.
+_Reader = tuple[str, int, int, int, str, int, list[tuple[str, int]]]
+
+
+def _reader(program: Program, identifier: str, plan: PlanNode) -> _Reader:
+    lane = program.lanes[plan.node.interval]
+    (name, at), *others = [(name, program.columns[identifier, name].at) for name in plan.fields or ()]
+    return identifier, lane, program.masks[identifier], int(program.i[lane + 1]), name, at, others
 
 
 def run_stream(

@@ -183,7 +183,10 @@ def _traded(result: Result, built: Built, trade: Node, made: _Run, span: Span) -
 def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: StreamInput) -> NDArray[np.float64]:
     """Place each target on the last price bar that is complete when the target is known."""
     target = np.full((len(ts), len(stream.symbols or (0,))), np.nan)
-    if len(output.ts):
+    first = len(ts) - len(output.ts)
+    if interval == stream.interval and first >= 0 and np.array_equal(ts[first:], output.ts):
+        target[first:] = output.columns["value"]  # the usual case: one for each bar once it is warm
+    elif len(output.ts):
         at = np.searchsorted(ts + stream.interval, output.ts + interval, side="right") - 1
         known = at >= 0
         target[at[known]] = output.columns["value"][known]

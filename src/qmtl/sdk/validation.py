@@ -86,6 +86,8 @@ def check_times(ts: NDArray[np.int64], interval: int, name: str) -> None:
             f"{name}: row {row} has ts {ts[row]}, before row {row - 1} with {ts[row - 1]}",
             hint='sort the bars: df.sort_values("ts")',
         )
+    if len(steps) and steps.min() == steps.max() == interval and ts[0] % interval == 0:
+        return  # the usual case, without a division for each bar
     off = ts % interval
     if off.any():
         row = int(np.argmax(off != 0))
