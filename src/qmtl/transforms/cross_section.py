@@ -42,7 +42,8 @@ def zscore(x, p, out):
     square = 0.0
     for s in range(size):
         if not math.isnan(x[0, s]):
-            square += (x[0, s] - mean) ** 2
+            distance = x[0, s] - mean  # a product, not a power: compiled and interpreted powers differ in the last bit
+            square += distance * distance
     deviation = math.sqrt(square / count) if count > 0 else math.nan
     for s in range(size):
         if math.isnan(x[0, s]):
