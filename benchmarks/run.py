@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 
 from cold_start import measure as cold_start
+from harness.commands import main
 from identity import measure as identity
 from memory import measure as memory
-
-from harness.commands import main
 from w1_backtest import W1
 from w2_events import W2
 from w6_user_function import W6
