@@ -22,7 +22,7 @@ _FORM = 'whole seconds, or "1s" "1m" "5m" "15m" "1h" "4h" "1d" "1w"'
 #: Later than every bar: the end of an open span.
 FOREVER = 1 << 40
 #: Integers above this are taken for milliseconds: as seconds they are after the year 5138.
-_LATEST = 100_000_000_000
+LATEST = 100_000_000_000
 
 
 def parse_interval(interval: int | str) -> int:
@@ -94,7 +94,7 @@ def parse_time(time: int | str | datetime) -> int:
     if isinstance(time, datetime):
         return _seconds_of(time, time)
     seconds = int(time)
-    if abs(seconds) > _LATEST:
+    if abs(seconds) > LATEST:
         raise IntervalError(f"time {time!r} looks like milliseconds", hint="times are seconds UTC: divide by 1000")
     return seconds
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import typer
 
-from qmtl.cli.options import Address, Data, End, Json, Start, bindings, print_json, say
+from qmtl.cli.options import Address, Data, End, Json, Start, print_json, say
 from qmtl.cli.runs import compilations_told
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ def lookahead(
     """Prove that no output depends on later bars, on the clock, or on earlier runs; exit code 1 if one does."""
     from qmtl.testing.lookahead import check
 
-    with compilations_told():
-        _tell(check(strategy, bindings(data), start, end), as_json=as_json)
+    _run(check, strategy, data, start, end, as_json=as_json)
 
 
 @app.command()
@@ -41,8 +41,7 @@ def determinism(
     """Prove that other processes, hash seeds and drivers give the same bits; exit code 1 if not."""
     from qmtl.testing.determinism import check
 
-    with compilations_told():
-        _tell(check(strategy, bindings(data), start, end), as_json=as_json)
+    _run(check, strategy, data, start, end, as_json=as_json)
 
 
 @app.command()
@@ -55,6 +54,20 @@ def warmup(
 ) -> None:
     """Prove that the derived warm-up is enough, from several starts; exit code 1 if not."""
     from qmtl.testing.warmup import check
+
+    _run(check, strategy, data, start, end, as_json=as_json)
+
+
+def _run(
+    check: Callable[..., Findings],
+    strategy: str,
+    data: list[str],
+    start: str | None,
+    end: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    from qmtl.sdk.loader import bindings
 
     with compilations_told():
         _tell(check(strategy, bindings(data), start, end), as_json=as_json)

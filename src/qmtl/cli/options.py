@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-from qmtl.errors import UsageError
 
 Address = Annotated[
     str, typer.Argument(metavar="FILE:CLASS", help="strategy.py:Class, package.module:Class or file.yaml")
@@ -23,25 +20,6 @@ Engine = Annotated[str, typer.Option("--engine", metavar="batch|stream", help="D
 CalendarName = Annotated[str, typer.Option("--calendar", help="24/7, or a name such as XNYS.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Directory for tables, JSON and the report.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def bindings(given: Sequence[str]) -> dict[str, str]:
-    """Return stream name to path from ``STREAM=PATH`` options.
-
-    Raises
-    ------
-    UsageError
-        Not of that form, or a stream twice.
-    """
-    bound: dict[str, str] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not (name and equals and path):
-            raise UsageError(f"--data {text!r} is not STREAM=PATH", hint="for example --data price=bars.parquet")
-        if name in bound:
-            raise UsageError(f"--data names stream {name!r} twice", hint="give each stream one source")
-        bound[name] = path
-    return bound
 
 
 def print_json(content: Any) -> None:

@@ -20,7 +20,6 @@ from qmtl.cli.options import (
     OnMissing,
     Out,
     Start,
-    bindings,
     print_json,
     say,
 )
@@ -43,7 +42,7 @@ def backtest(
 ) -> None:
     """Run a strategy over history and trade its targets."""
     options = {"on_missing": on_missing, "engine": engine, "calendar": calendar, "cash": cash}
-    _run("backtest", strategy, bindings(data), start, end, options, out, as_json=as_json)
+    _run("backtest", strategy, data, start, end, options, out, as_json=as_json)
 
 
 def offline(
@@ -59,13 +58,13 @@ def offline(
 ) -> None:
     """Compute the nodes of a strategy over history, without trading."""
     options = {"on_missing": on_missing, "engine": engine, "calendar": calendar}
-    _run("offline", strategy, bindings(data), start, end, options, out, as_json=as_json)
+    _run("offline", strategy, data, start, end, options, out, as_json=as_json)
 
 
 def _run(
     mode: str,
     address: str,
-    data: dict[str, str],
+    data: list[str],
     start: str | None,
     end: str | None,
     options: dict[str, Any],
@@ -73,12 +72,14 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
-    from qmtl.sdk.loader import load_strategy
+    from qmtl.sdk.loader import bindings, load_strategy
     from qmtl.sdk.runner import Runner
 
     run = Runner.backtest if mode == "backtest" else Runner.offline
     with compilations_told(), progress_shown() as progress:
-        result = run(load_strategy(address), data=data, start_time=start, end_time=end, on_progress=progress, **options)
+        result = run(
+            load_strategy(address), data=bindings(data), start_time=start, end_time=end, on_progress=progress, **options
+        )
     if out is not None:
         result.save(out)
     if as_json:

@@ -29,7 +29,7 @@ class Names:
         self._fn = fn
         self._found = found
         self._cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        self._builtins: Mapping[str, Any] = fn.__builtins__  # type: ignore[attr-defined]
+        self._builtins: Mapping[str, Any] = fn.__builtins__
 
     def own(self) -> frozenset[int]:
         """Return the syntax nodes that name the function itself, as in a recursion."""

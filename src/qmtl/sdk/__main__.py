@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from qmtl.errors import QmtlError, UsageError
-from qmtl.sdk.loader import load_strategy
+from qmtl.errors import QmtlError
+from qmtl.sdk.loader import bindings, load_strategy
 from qmtl.sdk.runner import Runner
 
 
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             end_time=given.end_time,
             on_missing=given.on_missing,
             engine=given.engine,
-            data=dict(_binding(one) for one in given.data),
+            data=bindings(given.data),
         )
         print(result.summary())  # noqa: T201  (this is a command)
         if given.out:
@@ -47,13 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", action="append", default=[], metavar="STREAM=PATH", help="bars of a stream; repeat")
     parser.add_argument("--out", help="directory for the result")
     return parser
-
-
-def _binding(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise UsageError(f"--data {text!r} is not STREAM=PATH", hint="for example --data price=bars.parquet")
-    return name, path
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Strategies and nodes by the address that people type: ``file.py:Class``, ``package.module:Class``, ``file.yaml``."""
+"""Strategies, nodes and data by what people type: ``file.py:Class``, ``package.module:Class``, ``file.yaml``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -17,6 +18,30 @@ if TYPE_CHECKING:
     from qmtl.graph.node import Node
 
 _YAML = (".yaml", ".yml")
+
+
+def bindings(given: Iterable[str]) -> dict[str, str]:
+    """Return stream name to path from texts of the form ``STREAM=PATH``.
+
+    Raises
+    ------
+    UsageError
+        Not of that form, or a stream twice.
+
+    Examples
+    --------
+    >>> bindings(["price=bars.parquet"])
+    {'price': 'bars.parquet'}
+    """
+    bound: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise UsageError(f"--data {text!r} is not STREAM=PATH", hint="for example --data price=bars.parquet")
+        if name in bound:
+            raise UsageError(f"--data names stream {name!r} twice", hint="give each stream one source")
+        bound[name] = path
+    return bound
 
 
 def load_strategy(address: str) -> type[Strategy]:

@@ -8,14 +8,12 @@ import numpy as np
 
 from qmtl.errors import DataFormatError
 from qmtl.frame import Frame
-from qmtl.interval import format_interval, format_time
+from qmtl.interval import LATEST, format_interval, format_time
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-#: Integers above this are not seconds: as seconds they are after the year 5138.
-_LATEST = 100_000_000_000
 _NOT_VALUES = ("ts", "symbol")
 #: Names that others give to the time of a bar.
 _ALIASES = ("timestamp", "time", "date", "datetime", "open_time", "index", "Date")
@@ -72,7 +70,7 @@ def check_times(ts: NDArray[np.int64], interval: int, name: str) -> None:
         Names the first row that is wrong, and the remedy.
     """
     worst = int(np.abs(ts[[0, -1]]).max())
-    if worst > _LATEST:
+    if worst > LATEST:
         raise DataFormatError(f"{name}: row 0: ts {ts[0]} looks like milliseconds", hint="ts // 1000 gives seconds")
     steps = np.diff(ts)
     if len(steps) and steps.min() <= 0:

@@ -144,6 +144,20 @@ def visit(task: Task, world: World) -> Visit:
     return seen
 
 
+def visit_as_it_is(task: Task, world: World) -> Visit:
+    """Run a strategy as it is, or say that it does not run.
+
+    Raises
+    ------
+    RunError
+        The strategy fails.
+    """
+    seen = visit(task, world)
+    if seen.error is not None:
+        raise RunError(f"{task.address} does not run: {seen.error}", hint="run qmtl backtest first")
+    return seen
+
+
 def _warm_up() -> None:
     """Import before the fork what every world needs."""
     import pandas as pd  # noqa: F401
