@@ -29,7 +29,8 @@ class Names:
         self._fn = fn
         self._found = found
         self._cells = dict(zip(fn.__code__.co_freevars, fn.__closure__ or (), strict=True))
-        self._builtins: Mapping[str, Any] = fn.__builtins__
+        live: Any = fn  # the stubs of the standard library do not agree on this attribute
+        self._builtins: Mapping[str, Any] = live.__builtins__
 
     def own(self) -> frozenset[int]:
         """Return the syntax nodes that name the function itself, as in a recursion."""

@@ -124,7 +124,7 @@ def compute(account: Account, calendar: Calendar, *, rf: float = 0.0, mar: float
     notes: dict[str, str] = {}
     cagr = math.nan
     if seconds < ENOUGH_DAYS * _DAY:
-        notes["cagr"] = f"not stated for less than {ENOUGH_DAYS} days"
+        notes["cagr"] = f"CAGR is not stated for less than {ENOUGH_DAYS} days"
     elif growth > 0:
         cagr = growth ** (_YEAR / seconds) - 1
     values = {"total_return": growth - 1, "cagr": cagr, **risk(daily, periods, rf=rf, mar=mar)}

@@ -30,7 +30,7 @@ def render(result: Result) -> str:
     shown_nodes = [name for name in result.outputs if _lines(result, name)][:_NODES]
     body = [_header(result)]
     if result.has_traded:
-        body += [_cards(result), *_charts(), _monthly(result), _measures(result), _trades(result)]
+        body += [_cards(result), *_charts(result), _monthly(result), _measures(result), _trades(result)]
     body += [_outputs(result, shown_nodes), _graph(result), _gaps(result), _provenance(result)]
     data = json.dumps(_data(result, shown_nodes), separators=(",", ":")).replace("<", "\\u003c")
     return "".join([
@@ -60,13 +60,15 @@ def _data(result: Result, shown_nodes: Sequence[str]) -> dict[str, Any]:
     calendar = Calendar(metrics.basis["calendar"])
     daily = daily_returns(ts, values, calendar)
     days = (ts[-1] // 86_400 - np.arange(len(daily))[::-1]) * 86_400
-    single = "close" in result.prices and not isinstance(result.prices.columns[0], tuple)
-    bars = candles(result.prices) if single else []
-    close = result.prices["close"].to_numpy() if single else np.empty(0)
+    prices: Any = result.prices
+    if _is_universe(result):
+        prices = prices.xs(_traded_most(result), axis=1, level=1).dropna()
+    bars = candles(prices) if "close" in prices and len(prices) else []
+    close = prices["close"].to_numpy() if bars and not _is_universe(result) else np.empty(0)
     return data | {
         "equity": line(ts, values),
         "drawdown": line(ts, equity["drawdown"].to_numpy()),
-        "benchmark": line(ts, close / close[0] * values[0]) if single else [],
+        "benchmark": line(ts, close / close[0] * values[0]) if len(close) else [],
         "rolling": rolling_sharpe(daily, days, metrics.basis["periods"]),
         "candles": bars,
         "fills": _markers(result, [bar[0] for bar in bars]),
@@ -77,10 +79,23 @@ def _markers(result: Result, starts: Sequence[float]) -> list[list[int]]:
     """Return the latest fills, each on the candle that contains it."""
     if not starts:
         return []
-    fills = result.fills.tail(_FILLS)
+    fills = result.fills
+    if _is_universe(result):
+        fills = fills[fills["symbol"] == _traded_most(result)]
+    fills = fills.tail(_FILLS)
     at = np.searchsorted(np.array(starts), fills["ts"].to_numpy(), side="right") - 1
     side = np.where(fills["side"] == "buy", 1, -1)
     return [[int(starts[k]), int(s)] for k, s in sorted(set(zip(at.tolist(), side.tolist(), strict=True)))]
+
+
+def _is_universe(result: Result) -> bool:
+    return isinstance(next(iter(result.prices.columns), None), tuple)
+
+
+def _traded_most(result: Result) -> Any:
+    """Return the symbol with the most fills; the first one if nothing was traded."""
+    counts = result.fills["symbol"].value_counts()
+    return counts.index[0] if len(counts) else result.prices.columns[0][1]
 
 
 def _lines(result: Result, name: str) -> list[list[list[float]]]:
@@ -114,11 +129,13 @@ def _cards(result: Result) -> str:
     return f'<div class="cards">{"".join(made)}</div>{shown_notes}'
 
 
-def _charts() -> list[str]:
+def _charts(result: Result) -> list[str]:
+    note = "" if _is_universe(result) else ' <span class="soft small">· grey: buy and hold of as much money</span>'
+    symbol = f" of {escape(str(_traded_most(result)))}" if _is_universe(result) else ""
     return [
-        _chart('Equity <span class="soft small">· grey: buy and hold of as much money</span>', "chart", "equity"),
+        _chart(f"Equity{note}", "chart", "equity"),
         _chart("Drawdown", "chart low", "drawdown"),
-        _chart("Price and fills", "chart", "prices"),
+        _chart(f"Price and fills{symbol}", "chart", "prices"),
     ]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from qmtl.calendars import Calendar
 from qmtl.engine.plan import Plan
@@ -17,13 +19,16 @@ from qmtl.graph.node import StreamInput
 from qmtl.interval import FOREVER, Span, format_interval, format_time
 from qmtl.sdk.data_io import fill_gaps, load
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 #: Streams that are loaded at the same time.
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class Gap:
-    """Missing bars of one stream: half-open range of bucket starts."""
+    """Missing bars of one stream, or of one symbol of it (``price[ADA]``): half-open range of bucket starts."""
 
     stream: str
     start: int
@@ -127,21 +132,37 @@ async def bind(
 def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, calendar: Calendar) -> Bound:
     if policy not in ("skip", "fill", "fail"):
         raise unknown_name("on_missing policy", policy, ("skip", "fill", "fail"))
-    covered = Span(int(frame.ts[0]), int(frame.ts[-1]) + frame.interval)
-    inside = calendar.gaps(frame.ts, frame.interval, _asked(span, covered))
-    gaps = tuple(Gap(stream.label, m.start, m.end, len(m) // frame.interval) for m in inside)
+    gaps = tuple(_gaps(stream, frame, span, calendar))
     if policy == "fail" and gaps:
         worst = gaps[0]
         raise DataGapError(
-            f"stream {stream.label!r} misses {sum(g.bars for g in gaps)} bars of {format_interval(stream.interval)} "
+            f"stream {worst.stream!r} misses {sum(g.bars for g in gaps)} bars of {format_interval(stream.interval)} "
             f"in {len(gaps)} gap{'s' * (len(gaps) > 1)}, the first from {format_time(worst.start)} to "
             f"{format_time(worst.end)}",
-            gaps=inside,
+            gaps=[Span(gap.start, gap.end) for gap in gaps],
             hint='use on_missing="skip" or "fill", a calendar, or repair the data',
         )
     if policy == "fill":
-        frame = fill_gaps(frame, calendar.gaps(frame.ts, frame.interval, covered))
+        frame = fill_gaps(frame, calendar.gaps(frame.ts, frame.interval, _covered(frame.ts, frame.interval)))
     return Bound(stream, frame, gaps)
+
+
+def _gaps(stream: StreamInput, frame: Frame, span: Span, calendar: Calendar) -> Iterator[Gap]:
+    """Yield what is missing, by symbol in a universe: where another symbol has a bar, this one may not."""
+    if frame.symbols is None:
+        parts = {stream.label: frame.ts}
+    else:
+        present = ~np.isnan(frame.columns["close"] if "close" in frame.columns else next(iter(frame.columns.values())))
+        parts = {f"{stream.label}[{s}]": frame.ts[present[:, k]] for k, s in enumerate(frame.symbols)}
+    for name, ts in parts.items():
+        if len(ts):
+            asked = _asked(span, _covered(ts, frame.interval))
+            for hole in calendar.gaps(ts, frame.interval, asked):
+                yield Gap(name, hole.start, hole.end, len(hole) // frame.interval)
+
+
+def _covered(ts: NDArray[np.int64], interval: int) -> Span:
+    return Span(int(ts[0]), int(ts[-1]) + interval)
 
 
 def _asked(span: Span, covered: Span) -> Span:

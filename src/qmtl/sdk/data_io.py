@@ -208,7 +208,7 @@ class _Asked:
 
 
 def fill_gaps(frame: Frame, gaps: Sequence[Span]) -> Frame:
-    """Carry the last bar through gaps: prices repeat the last close, volume is 0, ``filled`` is 1.
+    """Carry the last bar of each symbol through gaps: prices repeat the last close, volume is 0, ``filled`` is 1.
 
     Parameters
     ----------
@@ -225,15 +225,22 @@ def fill_gaps(frame: Frame, gaps: Sequence[Span]) -> Frame:
     [[1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [2.0, 0.0]]
     """
     made = [np.arange(gap.start, gap.end, frame.interval, dtype=np.int64) for gap in gaps]
-    added = np.concatenate([*made, np.empty(0, np.int64)])
-    ts = np.sort(np.concatenate([frame.ts, added]))
-    last = np.searchsorted(frame.ts, ts, side="right") - 1
-    is_added = frame.ts[last] != ts
-    columns = {name: values[last] for name, values in frame.columns.items()}
-    for name in set(_PRICES) & set(columns) if "close" in columns else ():
-        columns[name][is_added] = frame.columns["close"][last[is_added]]
-    if "volume" in columns:
-        columns["volume"][is_added] = 0.0
-    width = next(iter(columns.values())).shape[1]
-    columns["filled"] = np.repeat(is_added.astype(np.float64)[:, None], width, axis=1)
-    return Frame(ts, columns, frame.interval, frame.symbols)
+    ts = np.union1d(frame.ts, np.concatenate([*made, np.empty(0, np.int64)]))
+    at = np.searchsorted(ts, frame.ts)
+    columns = {}
+    for name, values in frame.columns.items():
+        columns[name] = np.full((len(ts), values.shape[1]), np.nan)
+        columns[name][at] = values
+    present = ~np.isnan(columns["close"] if "close" in columns else next(iter(columns.values())))
+    rows = np.arange(len(ts))[:, None]
+    last = np.maximum.accumulate(np.where(present, rows, -1), axis=0)
+    # A symbol is carried between its first and its last bar, not beyond: it may not have been listed.
+    added = ~present & (last >= 0) & (rows < np.where(present, rows, -1).max(axis=0))
+    source = {name: columns["close" if name in _PRICES and "close" in columns else name] for name in columns}
+    filled = {
+        n: np.where(added, np.take_along_axis(source[n], np.maximum(last, 0), axis=0), columns[n]) for n in columns
+    }
+    if "volume" in filled:
+        filled["volume"][added] = 0.0
+    filled["filled"] = added.astype(np.float64)
+    return Frame(ts, filled, frame.interval, frame.symbols)

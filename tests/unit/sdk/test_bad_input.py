@@ -164,3 +164,14 @@ def test_a_run_can_be_stopped(bars):
 
     with pytest.raises(KeyboardInterrupt):
         run(lambda p: [sma(p.close, 2)], bars, on_progress=stop)
+
+
+def test_gaps_of_a_universe_are_counted_by_symbol(bars):
+    class Mine(Strategy):
+        def setup(self):
+            self.add_nodes(StreamInput(tags=["spot"], interval="1m", symbols=("A", "B"), name="price"))
+
+    data = {"price": {"A": bars, "B": bars.drop(index=[10, 11])}}
+    assert [(g["stream"], g["bars"]) for g in Runner.offline(Mine, data=data).gaps] == [("price[B]", 2)]
+    with pytest.raises(DataGapError, match=r"price\[B\]"):
+        Runner.offline(Mine, data=data, on_missing="fail")

@@ -165,3 +165,18 @@ def test_a_provider_has_a_deadline(monkeypatch):
     monkeypatch.setattr(data_io, "DEADLINE", 0.05)
     with pytest.raises(DataError, match="took longer than"):
         read(Slow(), Span(60, 660))
+
+
+def test_gaps_are_filled_by_symbol_between_its_first_and_last_bar(bars):
+    part = bars.drop(index=[20, 21, 30]).iloc[10:60]
+    frame = read({"A": bars.drop(index=[30]), "B": part}, symbols=("A", "B"))
+    filled = data_io.fill_gaps(frame, [Span(int(bars.ts[30]), int(bars.ts[31]))])
+    close, flags = filled.columns["close"], filled.columns["filled"]
+    assert len(filled) == 100
+    assert flags[:, 0].nonzero()[0].tolist() == [30]
+    assert flags[:, 1].nonzero()[0].tolist() == [20, 21, 30]
+    assert close[21, 1] == bars.close[19]
+    assert filled.columns["high"][30, 0] == bars.close[29]
+    assert filled.columns["volume"][30, 0] == 0.0
+    assert np.isnan(close[:10, 1]).all()
+    assert np.isnan(close[70:, 1]).all()
