@@ -61,3 +61,15 @@ def test_a_check_leaves_the_files_of_the_user_alone(project):
     for name in ("FileOfAnEarlierBar", "ModelOfAnEarlierRun"):
         check(f"{project / 'leaks.py'}:{name}", {"price": str(project / "bars.parquet")})
     assert {path: path.read_bytes() for path in project.iterdir() if path.is_file()} == before
+
+
+def test_a_long_warm_up_hides_no_leak_and_is_no_leak(project):
+    """Most of the bars warm up: the future begins after that, and what then lacks history is not accused."""
+    source = (project / "leaks.py").read_text().replace("period=5", "period=1000")
+    (project / "long.py").write_text(source)
+    data = {"price": str(project / "bars.parquet")}
+    assert check(f"{project / 'long.py'}:WholeSampleNormalisation", data).found
+    clean = (project / "clean.py").read_text().replace("sma(p.close, 7)", "sma(p.close, 1200)")
+    (project / "slow.py").write_text(clean)
+    findings = check(f"{project / 'slow.py'}:Clean0", data)
+    assert findings.clean, findings.found

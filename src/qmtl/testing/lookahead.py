@@ -22,10 +22,13 @@ from qmtl.testing.worlds import (
     first_difference,
     visit,
     visit_as_it_is,
+    warm_bounds,
 )
 
 #: Shares of the span after which the future is another one.
 _CUTS = (0.55, 0.8)
+#: Errors of data, as against errors of the strategy.
+_TOO_LITTLE = ("QM-NOT-ENOUGH-HISTORY", "QM-DATA")
 #: More than a year, and at another hour of another day of the week.
 _AHEAD = 400 * 86_400 + 7 * 3_600 + 13 * 60
 
@@ -69,7 +72,8 @@ def check(
 
 
 def _others(base: Visit, span: Span) -> Iterator[tuple[str, World, Span, str]]:
-    cuts = [int(span.start + share * len(span)) // 60 * 60 for share in _CUTS]
+    warm = warm_bounds(base)  # before that there is nothing that could have looked ahead
+    cuts = [int(warm.start + share * len(warm)) // 60 * 60 for share in _CUTS]
     for cut in cuts:
         past, when = Span(span.start, cut), format_time(cut)
         yield "look-ahead", World("altered", cut), past, f"when the bars from {when} on were altered"
@@ -84,8 +88,8 @@ def _others(base: Visit, span: Span) -> Iterator[tuple[str, World, Span, str]]:
 
 def _judge(kind: str, first: Mapping[str, Records], seen: Visit, limit: Span, evidence: str) -> list[Finding]:
     if seen.error is not None:
-        if kind in ("earlier runs", "dependence on the start"):
-            return []  # a file that it cannot do without is a resource; a start may leave too little history
+        if kind in ("earlier runs", "dependence on the start") or seen.error_code.startswith(_TOO_LITTLE):
+            return []  # a file that it cannot do without is a resource; a start or an end may leave too few bars
         return [Finding(kind, "(the run)", None, f"failed {evidence}: {seen.error.strip().splitlines()[-1]}")]
     return _compare(kind, first, seen.runs[0], limit, evidence)
 

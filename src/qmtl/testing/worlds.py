@@ -90,6 +90,7 @@ class Visit:
     files: frozenset[str] = frozenset()
     libraries: frozenset[str] = frozenset()
     error: str | None = None
+    error_code: str = ""
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def _inside(pipe: Connection, task: Task, world: World) -> None:
 
     runs: list[dict[str, Records]] = []
     files = Files(world)
-    error: str | None = None
+    error, code = None, ""
     with ExitStack() as stack:
         stack.enter_context(_ids_at_any_rate())
         stack.enter_context(files)
@@ -185,10 +186,10 @@ def _inside(pipe: Connection, task: Task, world: World) -> None:
         try:
             runs += _run(task, world)
         except QmtlError as failure:
-            error = str(failure)
+            error, code = str(failure), failure.code
         except Exception:  # noqa: BLE001  (the parent decides what a failure means)
             error = traceback.format_exc(limit=3)
-    pipe.send(Visit(runs, frozenset(files.read), readers_loaded(), error))
+    pipe.send(Visit(runs, frozenset(files.read), readers_loaded(), error, code))
     pipe.close()
 
 
@@ -278,7 +279,17 @@ def _within(records: Records, span: Span) -> Records:
 
 def bounds(seen: Visit) -> Span:
     """Return the span of the outputs of a run."""
+    parts = _with_outputs(seen)
+    return Span(min(int(r.ts[0]) for r in parts), max(int(r.ts[-1]) + r.interval for r in parts))
+
+
+def warm_bounds(seen: Visit) -> Span:
+    """Return the span in which every node of a run has outputs, or had its first one."""
+    return Span(max(int(r.ts[0]) for r in _with_outputs(seen)), bounds(seen).end)
+
+
+def _with_outputs(seen: Visit) -> list[Records]:
     parts = [records for records in seen.runs[0].values() if len(records.ts)]
     if not parts:
         raise RunError("the strategy has no output in the span", hint="give a longer span of data")
-    return Span(min(int(r.ts[0]) for r in parts), max(int(r.ts[-1]) + r.interval for r in parts))
+    return parts

@@ -40,12 +40,14 @@ function chart(id, series) {
 
 const value = (points) => points.map(([time, value]) => ({ time, value }));
 const percent = { type: "custom", minMove: 0.0001, formatter: (v) => (v * 100).toFixed(2) + " %" };
+const digits = { type: "custom", minMove: 1e-8, formatter: (v) => String(Number(v.toPrecision(6))) };
 const plain = { priceLineVisible: false, lastValueVisible: true };
 
 function candles() {
   return {
     upColor: color("--good"), wickUpColor: color("--good"), borderUpColor: color("--good"),
     downColor: color("--bad"), wickDownColor: color("--bad"), borderDownColor: color("--bad"), priceLineVisible: false,
+    priceFormat: digits,
   };
 }
 
@@ -78,8 +80,7 @@ function drawAccounts() {
 function drawNodes() {
   data.nodes.forEach((node, k) => {
     const style = (j) => () => ({
-      ...plain, color: color(palette[j % palette.length]), lineWidth: 1,
-      priceFormat: { type: "custom", minMove: 1e-8, formatter: (v) => String(Number(v.toPrecision(6))) },
+      ...plain, color: color(palette[j % palette.length]), lineWidth: 1, priceFormat: digits,
     });
     chart("node-" + k, node.lines.map((points, j) => ({ kind: "LineSeries", points: value(points), style: style(j) })));
   });
