@@ -28,8 +28,10 @@ W2 = Race(
         Contender("backtesting.py", BACKTESTING, "w2_backtesting.py", bars=100_000),
     ],
     [Bound("QMTL stream", "csp C++ nodes", 1.0), Bound("QMTL replay", None, 0.05)],
-    # The seeds of the recursive means differ by library; they change a handful of the first bars.
-    tolerance=1e-3,
+    # QMTL says nothing until its recursive means have forgotten their seeds (about 200 bars), which the others
+    # do not wait for; the seeds themselves change a handful of bars more.
+    tolerance=1e-4,
+    slack=400.0,
     notes=(
         "csp pulls its events from an array inside C++; QMTL stream is called from Python once per bar",
         "csp's results stay inside of it, as those of `QMTL stream`; `read`: Python reads the record of each bar",

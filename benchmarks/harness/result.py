@@ -100,10 +100,12 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def compare(outcomes: Sequence[Outcome], subject: str, *, tolerance: float) -> tuple[list[str], list[str]]:
+def compare(
+    outcomes: Sequence[Outcome], subject: str, *, tolerance: float, slack: float = 0.0
+) -> tuple[list[str], list[str]]:
     """Failures, and disagreements with the first outcome on the numbers that both checked.
 
-    `tolerance` is relative; a contender that ran over other bars is left out.
+    `tolerance` is relative, `slack` absolute; a contender that ran over other bars is left out.
     """
     failures = [f"{o.name}: {o.error}" for o in outcomes if o.error]
     reference = outcomes[0]
@@ -111,7 +113,7 @@ def compare(outcomes: Sequence[Outcome], subject: str, *, tolerance: float) -> t
     for outcome in outcomes[1:]:
         for key in sorted(outcome.check.keys() & reference.check.keys()):
             got, want = float(outcome.check[key]), float(reference.check[key])
-            if outcome.bars == reference.bars and abs(got - want) > tolerance * max(abs(want), 1.0):
+            if outcome.bars == reference.bars and abs(got - want) > slack + tolerance * max(abs(want), 1.0):
                 line = f"{outcome.name} computed {key} {got:g}, {reference.name} {want:g}"
                 (failures if outcome.name.startswith(subject) else notes).append(line)
     return failures, notes

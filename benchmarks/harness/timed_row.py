@@ -33,6 +33,8 @@ class Race:
     subject: str = "QMTL"
     """First word of the contenders that are ours."""
     tolerance: float = 1e-9
+    slack: float = 0.0
+    """Absolute difference of results that is allowed beside the relative one."""
     notes: tuple[str, ...] = ()
 
     def measure(self, *, short: bool, repeats: int) -> Row:
@@ -46,7 +48,7 @@ class Race:
         return self._row(race(contenders, data, bars, repeats), bars, repeats)
 
     def _row(self, outcomes: list[Outcome], bars: int, repeats: int) -> Row:
-        failures, disagreements = compare(outcomes, self.subject, tolerance=self.tolerance)
+        failures, disagreements = compare(outcomes, self.subject, tolerance=self.tolerance, slack=self.slack)
         ours = [o for o in outcomes if o.name.startswith(self.subject)]
         return Row(
             self.key,
