@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from qmtl.engine.executor import Chunk, Executor
-from qmtl.engine.plan import Plan
+from qmtl.engine.plan import Plan, PlanNode
 from qmtl.engine.ring import Floats, Ints
 
 #: Rows of a chunk: long enough to amortise a call, short enough to stay in the processor's cache.
@@ -108,34 +108,68 @@ def chunks(plan: Plan, data: Mapping[str, Bars | Iterable[Bars]], rows: int) -> 
         yield last, made
 
 
-class Collector:
-    """Gathers what the wanted nodes emit, chunk by chunk."""
+class _Records:
+    """Grows by whole chunks; what is reserved and never written costs no memory."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, room: int) -> None:
+        self.ts, self.count = np.empty(room, np.int64), 0
+        self.columns: dict[str, Floats] = {}
+        self.objects: list[Any] = []
+
+    def extend(self, ts: Ints, values: Mapping[str, Floats]) -> None:
+        stop = self.count + len(ts)
+        if stop > len(self.ts):
+            room = max(stop, 2 * len(self.ts))
+            self.ts = _longer(self.ts, room)
+            self.columns = {name: _longer(column, room) for name, column in self.columns.items()}
+        self.ts[self.count : stop] = ts
+        for name, column in values.items():
+            if name not in self.columns:
+                self.columns[name] = np.empty((len(self.ts), column.shape[1]))
+            self.columns[name][self.count : stop] = column
+        self.count = stop
+
+    def output(self, plan: PlanNode) -> Output:
+        if not self.count:
+            return Output(np.zeros(0, np.int64), {name: np.zeros((0, plan.width)) for name in plan.fields or ()})
+        columns = {name: column[: self.count] for name, column in self.columns.items()}
+        return Output(self.ts[: self.count], columns, tuple(self.objects))
+
+
+def _longer(array: Any, room: int) -> Any:
+    made = np.empty((room, *array.shape[1:]), array.dtype)
+    made[: len(array)] = array
+    return made
+
+
+class Collector:
+    """Gathers what the wanted nodes emit, chunk by chunk.
+
+    Parameters
+    ----------
+    plan : Plan
+        Whose nodes; those in ``plan.keep`` are wanted.
+    data : mapping of stream id to Bars, or to an iterable of parts
+        Bounds the number of records, where it is known.
+    """
+
+    def __init__(self, plan: Plan, data: Mapping[str, Any]) -> None:
         self._plan = plan
-        self._parts: dict[str, list[tuple[Ints, dict[str, Floats]]]] = {k: [] for k in plan.nodes if k in plan.keep}
-        self._objects: dict[str, list[Any]] = {k: [] for k in self._parts}
+        room = sum(len(bars.ts) if hasattr(bars, "ts") else CHUNK_ROWS for bars in data.values())
+        self._records = {k: _Records(room) for k in plan.nodes if k in plan.keep}
 
     def take(self, executor: Executor) -> None:
         """Take what the chunk that just ran emitted."""
-        for identifier, parts in self._parts.items():
-            ts, values = executor.rows(identifier)
+        for identifier, records in self._records.items():
+            ts, values = executor.rows(identifier, copy=False)
             if len(ts):
-                parts.append((ts, values))
+                records.extend(ts, values)
                 if not values:
-                    self._objects[identifier] += executor.objects(identifier)[1]
+                    records.objects += executor.objects(identifier)[1]
 
     def outputs(self) -> dict[str, Output]:
         """Return everything taken, by id."""
-        return {k: self._joined(k, parts) for k, parts in self._parts.items()}
-
-    def _joined(self, identifier: str, parts: list[tuple[Ints, dict[str, Floats]]]) -> Output:
-        if not parts:
-            plan = self._plan.nodes[identifier]
-            return Output(np.zeros(0, np.int64), {name: np.zeros((0, plan.width)) for name in plan.fields or ()})
-        ts = np.concatenate([ts for ts, _ in parts])
-        columns = {name: np.concatenate([values[name] for _, values in parts]) for name in parts[0][1]}
-        return Output(ts, columns, tuple(self._objects[identifier]))
+        return {k: records.output(self._plan.nodes[k]) for k, records in self._records.items()}
 
 
 def run_batch(
@@ -171,7 +205,7 @@ def run_batch(
     """
     size = rows or chunk_rows(plan)
     running = executor or Executor(plan, size)
-    collector, done = Collector(plan), 0
+    collector, done = Collector(plan, data), 0
     take = sink or collector.take
     for watermark, made in chunks(plan, data, size):
         running.run(watermark, made)

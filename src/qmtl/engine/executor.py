@@ -60,14 +60,19 @@ class Executor:
             for identifier in feeds:
                 self._extend_feed(identifier)
 
-    def rows(self, identifier: str) -> tuple[Ints, dict[str, Floats]]:
-        """Return what a node emitted in this chunk: buckets int64[n], values float64[n, S] a field."""
+    def rows(self, identifier: str, *, copy: bool = True) -> tuple[Ints, dict[str, Floats]]:
+        """Return what a node emitted in this chunk: buckets int64[n], values float64[n, S] a field.
+
+        Without a copy they are valid until the next chunk runs.
+        """
         if identifier in self.user_nodes:
             return self._user_rows(identifier)
         program, plan = self.program, self.plan.nodes[identifier]
         buckets = program.rows(plan.node.interval)
         present = program.mask(identifier, len(buckets)) == 1
         values = {name: program.values(identifier, name, len(buckets)) for name in plan.fields or ()}
+        if present.all() and not copy:
+            return buckets, values
         if present.all():
             return buckets.copy(), {name: column.copy() for name, column in values.items()}
         return buckets[present], {name: column[present] for name, column in values.items()}

@@ -247,7 +247,7 @@ def run_stream(
 ) -> dict[str, Output]:
     """Compute a plan over histories bar by bar; equal to :func:`qmtl.engine.batch.run_batch` to the bit."""
     running = engine or StreamEngine(plan)
-    collector = Collector(plan)
+    collector = Collector(plan, data)
     done = 0
     for event in events(plan, data):
         running.handle(event)

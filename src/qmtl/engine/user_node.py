@@ -115,8 +115,10 @@ class UserNode:
         starts, positions = rows[fires].tolist(), [end[fires].tolist() for end in ends]
         compute, record, slots = self.node.compute_fn, self.recorder.record, self._slots
         assert compute is not None  # a node without a function is not planned
+        (first, ends), *others = zip(slots, positions, strict=True)
         for k, bucket in enumerate(starts):
-            for slot, end in zip(slots, positions, strict=True):
+            first.end = ends[k]
+            for slot, end in others:  # mostly none
                 slot.end = end[k]
             view.bucket = bucket
             try:
