@@ -154,16 +154,33 @@ def explain(a: Fingerprint, b: Fingerprint) -> list[str]:
     """
     if a.digest == b.digest:
         return []
+    moved = _moved(a.parts, b.parts)
     lines = []
     for name in [*a.parts, *(name for name in b.parts if name not in a.parts)]:
-        old, new = a.parts.get(name), b.parts.get(name)
-        if old == new:
+        if name in moved.values():
             continue
-        if old is None or new is None:
-            lines.append(f"{name} {'added' if old is None else 'removed'}")
-        elif old.startswith("sha256:") and new.startswith("sha256:"):
-            lines.append(f"{name} changed")
-        else:
-            arrow = " " if name.startswith("package ") else ": "
-            lines.append(f"{name}{arrow}{old} → {new}")
+        old, new = a.parts.get(name), b.parts.get(moved.get(name, name))
+        if old != new:
+            lines.append(_line(f"{name} → {moved[name]}" if name in moved else name, old, new))
     return lines or ["a detail changed that has no part of its own"]
+
+
+def _moved(a: Mapping[str, str], b: Mapping[str, str]) -> dict[str, str]:
+    """Return parts of helpers that only live in another module: the module is no identity."""
+    gone, came = ([n for n in x if n not in y and n.startswith("helper ")] for x, y in ((a, b), (b, a)))
+    pairs = {name: [other for other in came if _bare(other) == _bare(name)] for name in gone}
+    return {name: others[0] for name, others in pairs.items() if len(others) == 1}
+
+
+def _bare(name: str) -> str:
+    """Return a part without the modules of its helpers: ``helper f global K``."""
+    return " ".join(word.rpartition(".")[2] for word in name.split(" "))
+
+
+def _line(name: str, old: str | None, new: str | None) -> str:
+    if old is None or new is None:
+        return f"{name} {'added' if old is None else 'removed'}"
+    if old.startswith("sha256:") and new.startswith("sha256:"):
+        return f"{name} changed"
+    arrow = " " if name.startswith("package ") else ": "
+    return f"{name}{arrow}{old} → {new}"
