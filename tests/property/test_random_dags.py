@@ -14,7 +14,7 @@ from qmtl.graph.expression import Field
 from qmtl.graph.node import Node, StreamInput
 from qmtl.indicators import ema, macd, rsi, sma
 from qmtl.testing.operators import assert_same, sample_bars
-from qmtl.transforms import crossover, lag, log_return, resample, rolling_max, rolling_min, rolling_std
+from qmtl.transforms import add, crossover, lag, log_return, resample, rolling_max, rolling_min, rolling_std
 
 pytestmark = [pytest.mark.determinism, pytest.mark.numeric]
 
@@ -53,7 +53,9 @@ def graphs(draw):
     for _ in range(draw(st.integers(1, 7))):
         pool = draw(st.sampled_from([minutes, minutes, fives]))
         k = draw(st.integers(1, 6))
-        if draw(st.booleans()):
+        if draw(st.integers(0, 3)) == 0:  # a node of one minute that looks at one of five
+            made, pool = add(draw(st.sampled_from(minutes)), draw(st.sampled_from(fives)), interval="1m"), minutes
+        elif draw(st.booleans()):
             made = draw(st.sampled_from(UNARY))(draw(st.sampled_from(pool)), k)
         else:
             made = draw(st.sampled_from(BINARY))(draw(st.sampled_from(pool)), draw(st.sampled_from(pool)), k)

@@ -25,17 +25,17 @@ _IMPURE = {
     "date.today": "reads the clock",
     "Timestamp.now": "reads the clock",
     "uuid.uuid4": "draws random numbers",
-    "open": "reads or writes a file",
     "read_csv": "reads a file",
     "read_parquet": "reads a file",
     "read_text": "reads a file",
     "write_text": "writes a file",
     "requests.get": "goes to the network",
     "urlopen": "goes to the network",
-    "input": "asks the user",
     "os.environ": "reads the environment",
     "os.getenv": "reads the environment",
 }
+#: The same for names that stand alone: ``bar.open`` is no file.
+_IMPURE_NAMES = {"open": "reads or writes a file", "input": "asks the user"}
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,16 @@ def _impurities(built: Built) -> Iterator[Finding]:
     for node in built.dag.nodes:
         fn = getattr(node, "compute_fn", None)
         for chain in dict.fromkeys(_chains(fn)) if fn is not None else ():
-            for pattern, what in _IMPURE.items():
-                if _matches(chain, pattern):
-                    hint = "pass it in as a stream or config=, or mark the node impure=True: it is never shared"
-                    yield Finding("QM101", _label(node), f"its function {what} ({'.'.join(chain)})", hint)
-                    break
+            what = _impurity(chain)
+            if what is not None:
+                hint = "pass it in as a stream or config=, or mark the node impure=True: it is never shared"
+                yield Finding("QM101", _label(node), f"its function {what} ({'.'.join(chain)})", hint)
+
+
+def _impurity(chain: tuple[str, ...]) -> str | None:
+    if len(chain) == 1 and chain[0] in _IMPURE_NAMES:
+        return _IMPURE_NAMES[chain[0]]
+    return next((what for pattern, what in _IMPURE.items() if _matches(chain, pattern)), None)
 
 
 def _matches(chain: tuple[str, ...], pattern: str) -> bool:
@@ -92,13 +97,15 @@ def _chains(fn: Callable[..., Any]) -> Iterator[tuple[str, ...]]:
         tree = definition(function.__code__, function.__globals__)
     except (AttributeError, UnhashableCodeError):
         return  # compiled, or vouched for with version=
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Attribute, ast.Name)):
+    inner: set[int] = set()
+    for node in ast.walk(tree):  # from the outside in: a chain comes before its parts
+        if isinstance(node, (ast.Attribute, ast.Name)) and id(node) not in inner:
             chain: list[str] = []
             at: ast.expr = node
             while isinstance(at, ast.Attribute):
                 chain.append(at.attr)
                 at = at.value
+                inner.add(id(at))
             if isinstance(at, ast.Name):
                 yield (at.id, *reversed(chain))
 
