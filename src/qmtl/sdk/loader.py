@@ -75,7 +75,9 @@ def load_strategy(address: str) -> type[Strategy]:
         return found
     if name:
         raise unknown_name(f"strategy in {place}", name, own or ["(no class there is a Strategy)"])
-    if len(own) != 1:
+    if not own:
+        raise UsageError(f"{place} has no strategy", hint="a strategy is a subclass of qmtl.sdk.Strategy in that file")
+    if len(own) > 1:
         raise UsageError(
             f"{place} has {len(own)} strategies", hint=f"say which: {', '.join(f'{place}:{k}' for k in own)}"
         )

@@ -165,6 +165,9 @@ def _request(options: Options) -> Request:
     for name in options:
         if name not in Options.__annotations__:
             raise unknown_name("option of a run", name, Options.__annotations__)
+    cash = options.get("cash")
+    if cash is not None and not cash > 0:
+        raise UsageError(f"cash is {cash!r}", hint="start with a positive amount")
     return Made(
         span=_span(options.get("start_time"), options.get("end_time")),
         on_missing=_one_of("on_missing", options.get("on_missing", "skip"), ("skip", "fill", "fail")),
@@ -172,7 +175,7 @@ def _request(options: Options) -> Request:
         calendar=Calendar(options.get("calendar", "24/7")),
         data=options.get("data"),
         costs=options.get("costs"),
-        cash=options.get("cash"),
+        cash=cash,
         on_progress=options.get("on_progress"),
     )
 

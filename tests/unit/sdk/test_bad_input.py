@@ -119,6 +119,7 @@ def test_a_gap_fails_where_it_must(bars):
         ({"engine": "bach"}, UnknownNameError, "batch"),
         ({"calendar": "XNYZ"}, UnknownNameError, "did you mean"),
         ({"dat": {}}, UnknownNameError, "data"),
+        ({"cash": -5.0}, UsageError, "cash is -5.0"),
         ({"data": {"prise": 1}}, UnknownNameError, "price"),
         ({"data": {}}, QmtlError, "has no data"),
         ({"start_time": 1_640_995_200_000}, IntervalError, "milliseconds"),
