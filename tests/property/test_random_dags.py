@@ -19,9 +19,12 @@ from qmtl.transforms import add, crossover, lag, log_return, resample, rolling_m
 pytestmark = [pytest.mark.determinism, pytest.mark.numeric]
 
 
-def middle(view):
-    window = view.array("x", "value")
-    return float((window.max() + window.min()) / 2)
+def middle(field):
+    def function(view):
+        window = view.array("x", field)
+        return float((window.max() + window.min()) / 2)
+
+    return function
 
 
 UNARY = [
@@ -35,7 +38,7 @@ UNARY = [
     rolling_max,
     lambda x, k: macd(x, 3, 3 + k, 2)["signal"],
     lambda x, k: x * 1.5 + k,
-    lambda x, k: Node(input={"x": x.node}, compute_fn=middle, period=k, schema={"value": "float64"})["value"],
+    lambda x, k: Node(input={"x": x.node}, compute_fn=middle(x.name), period=k, schema={"value": "float64"})["value"],
 ]
 BINARY = [
     lambda x, y, k: x + y,
