@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from qmtl.errors import RunError
 from qmtl.interval import FOREVER, Span
-from qmtl.testing.worlds import Finding, Findings, Task, Visit, World, bounds, first_difference, visit, visit_as_it_is
+from qmtl.testing.worlds import Finding, Findings, Task, Visit, World, bounds, differences, visit, visit_as_it_is
 
 #: Order of sets and of hashed names in the other processes.
 _SEEDS = ("1", "4242")
@@ -33,10 +33,7 @@ def check(
         if seen.error is not None:
             found.append(Finding("not deterministic", "(the run)", None, f"failed {evidence}: {seen.error.strip()}"))
             continue
-        difference = first_difference(base.runs[0], seen.runs[0], Span(0, FOREVER))
-        if difference is not None:
-            node, ts, old, new = difference
-            found.append(Finding("not deterministic", node, ts, f"{old} became {new} {evidence}"))
+        found += differences("not deterministic", base.runs[0], seen.runs[0], Span(0, FOREVER), evidence)
     span = bounds(base)
     return Findings(f"{len(base.runs[0])} nodes, {len(span) // 86_400 + 1} days, {len(others) + 1} runs", found)
 

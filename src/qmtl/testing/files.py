@@ -111,7 +111,7 @@ class Files:
 
     def _seen(self, stat: Callable[..., Any]) -> Callable[..., Any]:
         def seen(path: Any, **options: Any) -> Any:
-            if self._busy or not self._is_path(path):
+            if not self._is_path(path):
                 return stat(path, **options)
             real = os.path.realpath(path)
             if real in self._gone:
@@ -152,14 +152,7 @@ class Files:
         if path.startswith(self._silent):
             return path
         if path not in self._stands_for:
-            self._busy = True
-            try:
-                copy = self._folder / f"{len(self._stands_for)}-{Path(path).name}"
-                if path not in self._gone and Path(path).is_file():
-                    shutil.copy(path, copy)
-                self._stands_for[path] = str(copy)
-            finally:
-                self._busy = False
+            self._stand_in(path, self._written)
         self._gone.discard(path)
         return self._stands_for[path]
 
@@ -177,13 +170,26 @@ class Files:
         if not path.endswith(_BARS):
             self.read.add(path)
         elif self.world.future != "as it is":
-            self._busy = True  # our own reading and writing is not the strategy's
-            try:
-                self._stands_for[path] = self._copied(path)
-            finally:
-                self._busy = False
-            return self._stands_for[path]
+            return self._stand_in(path, self._copied)
         return given
+
+    def _stand_in(self, path: str, make: Callable[[str], str]) -> str:
+        """Let another file stand for a path; our own reading and writing is not the strategy's."""
+        self._busy = True
+        try:
+            self._stands_for[path] = make(path)
+        finally:
+            self._busy = False
+        return self._stands_for[path]
+
+    def _target(self, path: str) -> Path:
+        return self._folder / f"{len(self._stands_for)}-{Path(path).name}"
+
+    def _written(self, path: str) -> str:
+        copy = self._target(path)
+        if path not in self._gone and Path(path).is_file():
+            shutil.copy(path, copy)
+        return str(copy)
 
     def _copied(self, path: str) -> str:
         import pyarrow.csv
@@ -194,7 +200,7 @@ class Files:
         times = _times(table)
         if times is None:
             return path
-        target = str(self._folder / f"{len(self._stands_for)}-{Path(path).name}")
+        target = str(self._target(path))
         changed = another_future(table, times >= self.world.cut, cut_off=self.world.future == "cut off")
         (pyarrow.csv.write_csv if is_csv else pyarrow.parquet.write_table)(changed, target)
         return target

@@ -19,7 +19,7 @@ from qmtl.testing.worlds import (
     Visit,
     World,
     bounds,
-    first_difference,
+    differences,
     visit,
     visit_as_it_is,
     warm_bounds,
@@ -60,7 +60,9 @@ def check(
     task = Task(address, data, start, end)
     base = visit_as_it_is(task, World(runs=2))
     first, span = base.runs[0], bounds(base)
-    found = _compare("state kept between runs", base.runs[0], base.runs[1], span, "when the strategy ran a second time")
+    found = differences(
+        "state kept between runs", base.runs[0], base.runs[1], span, "when the strategy ran a second time"
+    )
     silent = [name for name, records in first.items() if not len(records.ts)]
     without = f" ({', '.join(silent)} without any output)" if silent else ""
     checked = f"{len(first)} nodes{without} from {format_time(span.start)} to {format_time(span.end)}"
@@ -91,14 +93,4 @@ def _judge(kind: str, first: Mapping[str, Records], seen: Visit, limit: Span, ev
         if kind in ("earlier runs", "dependence on the start") or seen.error_code.startswith(_TOO_LITTLE):
             return []  # a file that it cannot do without is a resource; a start or an end may leave too few bars
         return [Finding(kind, "(the run)", None, f"failed {evidence}: {seen.error.strip().splitlines()[-1]}")]
-    return _compare(kind, first, seen.runs[0], limit, evidence)
-
-
-def _compare(
-    kind: str, a: Mapping[str, Records], b: Mapping[str, Records], limit: Span, evidence: str
-) -> list[Finding]:
-    found = first_difference(a, b, limit)
-    if found is None:
-        return []
-    node, ts, old, new = found
-    return [Finding(kind, node, ts, f"{old} became {new} {evidence}")]
+    return differences(kind, first, seen.runs[0], limit, evidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qmtl.interval import FOREVER, Span, format_time
-from qmtl.testing.worlds import Finding, Findings, Task, World, bounds, first_difference, visit, visit_as_it_is
+from qmtl.testing.worlds import Finding, Findings, Task, World, bounds, differences, visit, visit_as_it_is
 
 #: Shares of the span at which other runs start; odd ones, so that they fall between anchors.
 _STARTS = (0.37, 0.61, 0.83)
@@ -27,9 +27,6 @@ def check(
         if seen.error is not None:
             found.append(Finding("warm-up", "(the run)", begin, seen.error.strip()))
             continue
-        difference = first_difference(base.runs[0], seen.runs[0], Span(begin, FOREVER))
-        if difference is not None:
-            node, ts, old, new = difference
-            evidence = f"{old} became {new} when the run started at {format_time(begin)}"
-            found.append(Finding("warm-up", node, ts, evidence))
+        evidence = f"when the run started at {format_time(begin)}"
+        found += differences("warm-up", base.runs[0], seen.runs[0], Span(begin, FOREVER), evidence)
     return Findings(f"{len(base.runs[0])} nodes from {len(starts)} starts", found)

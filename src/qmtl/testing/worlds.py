@@ -231,7 +231,7 @@ def _records(result: Any) -> dict[str, Records]:
     return made
 
 
-def first_difference(
+def _first_difference(
     a: Mapping[str, Records], b: Mapping[str, Records], known_in: Span
 ) -> tuple[str, int, str, str] | None:
     """Return node, bucket and both values of the first difference among outputs known within a span.
@@ -245,6 +245,17 @@ def first_difference(
         if found is not None:
             return name, *found
     return None
+
+
+def differences(
+    kind: str, a: Mapping[str, Records], b: Mapping[str, Records], known_in: Span, evidence: str
+) -> list[Finding]:
+    """Return the first difference between two runs as a finding, or none; ``evidence`` says what was different."""
+    found = _first_difference(a, b, known_in)
+    if found is None:
+        return []
+    node, ts, old, new = found
+    return [Finding(kind, node, ts, f"{old} became {new} {evidence}")]
 
 
 def _difference(a: Records, b: Records, span: Span) -> tuple[int, str, str] | None:
