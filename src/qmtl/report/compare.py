@@ -34,15 +34,16 @@ class Comparison:
 
 def compare(a: Result, b: Result) -> Comparison:
     """Compare the outputs and accounts of two results; names, times and provenance of the run do not count."""
-    if list(sorted_names := sorted(a.outputs)) != sorted(b.outputs):
+    names = sorted(a.outputs)
+    if names != sorted(b.outputs):
         only = min(set(a.outputs) ^ set(b.outputs))
         return Comparison(False, {"table": f"outputs/{only}", "a": only in a.outputs, "b": only in b.outputs})
-    for name in sorted_names:
+    for name in names:
         if a.node_ids.get(name) != b.node_ids.get(name):
             return Comparison(
                 False, {"table": f"node_ids/{name}", "a": a.node_ids.get(name), "b": b.node_ids.get(name)}
             )
-    pairs = [(f"outputs/{name}", a.outputs[name], b.outputs[name]) for name in sorted_names]
+    pairs = [(f"outputs/{name}", a.outputs[name], b.outputs[name]) for name in names]
     for table, left, right in [*pairs, *((t, a.accounts.table(t), b.accounts.table(t)) for t in TABLES)]:
         found = _first_difference(left, right)
         if found is not None:

@@ -19,10 +19,11 @@ def as_text(payload: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    for name in ("to_pydict", "to_dict", "tolist"):  # Arrow, pandas and polars, numpy
-        if hasattr(value, name):
-            made = (
-                getattr(value, name)("list") if name == "to_dict" and hasattr(value, "iloc") else getattr(value, name)()
-            )
-            return {str(k): list(v) for k, v in made.items()} if isinstance(made, dict) else made
+    if hasattr(value, "tolist"):  # numpy
+        return value.tolist()
+    if hasattr(value, "to_pydict"):  # Arrow
+        return value.to_pydict()
+    if hasattr(value, "to_dict"):  # pandas, polars
+        columns = value.to_dict("list") if hasattr(value, "iloc") else value.to_dict(as_series=False)
+        return {str(name): values for name, values in columns.items()}
     return str(value)

@@ -131,8 +131,8 @@ def _write_table(table: pd.DataFrame, stem: Path) -> None:
         arrow = pa.Table.from_pandas(table)
         pyarrow.parquet.write_table(arrow, f"{stem}.parquet", compression="zstd")
         flat = [plain_name(c) for c in table.columns]
-        named = arrow.rename_columns([*flat, *arrow.column_names[len(flat) :]])
-        pyarrow.csv.write_csv(named.select(named.column_names[::-1][: -len(flat) or None] + flat), f"{stem}.csv")
+        index = arrow.column_names[len(flat) :]
+        pyarrow.csv.write_csv(arrow.rename_columns([*flat, *index]).select([*index, *flat]), f"{stem}.csv")
     except pa.ArrowException as error:
         raise OSError(str(error)) from error
 

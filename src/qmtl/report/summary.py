@@ -49,6 +49,8 @@ GROUPS: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("costs_of_gross_profit", "costs of gross profit", "%"),
     ),
 }
+#: Measure to what people call it, and its unit.
+LABELS = {name: (label, unit) for group in GROUPS.values() for name, label, unit in group}
 _TERMINAL = (
     "total_return", "benchmark_return", "sharpe", "max_drawdown", "trades", "win_rate", "exposure", "fees", "slippage",
 )  # fmt: skip
@@ -79,11 +81,10 @@ def summary(result: Result) -> str:
     """Return a result as lines for a terminal."""
     made = result.provenance
     lines = [f"{result.strategy}  {format_time(made['start'])} – {format_time(made['end'])}  ({made['engine']})"]
-    labels = {name: (label, unit) for group in GROUPS.values() for name, label, unit in group}
     metrics = result.metrics
     for name in _TERMINAL:
         if name in metrics:
-            label, unit = labels[name]
+            label, unit = LABELS[name]
             lines.append(f"  {label:<20}{shown(metrics[name], unit):>14}")
     if metrics:
         lines.append(f"  basis: {basis(metrics)}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +15,15 @@ from qmtl.calendars import Calendar
 from qmtl.interval import format_interval, format_time
 from qmtl.report.metrics import daily_returns
 from qmtl.report.series import candles, line, monthly, plain_name, rolling_sharpe
-from qmtl.report.summary import GROUPS, basis, shown
+from qmtl.report.summary import GROUPS, LABELS, basis, shown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from qmtl.report.result import Result
 
+#: Lines of one chart, each a list of ``[ts, value]``.
+_Lines = list[list[list[float]]]
 _CARDS = ("total_return", "sharpe", "max_drawdown", "volatility", "win_rate", "trades")
 #: What a page shows at most; the files beside it hold everything.
 _NODES, _LINES, _POINTS, _FILLS, _TRADES, _GAPS = 24, 4, 1_000, 1_500, 200, 50
@@ -27,12 +32,13 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 def render(result: Result) -> str:
     """Return the report as one HTML page without references to anything outside."""
-    shown_nodes = [name for name in result.outputs if _lines(result, name)][:_NODES]
+    drawable = ((name, _lines(result.outputs[name])) for name in result.outputs)
+    charts = dict(islice(((name, lines) for name, lines in drawable if lines), _NODES))
     body = [_header(result)]
     if result.has_traded:
         body += [_cards(result), *_charts(result), _monthly(result), _measures(result), _trades(result)]
-    body += [_outputs(result, shown_nodes), _graph(result), _gaps(result), _provenance(result)]
-    data = json.dumps(_data(result, shown_nodes), separators=(",", ":")).replace("<", "\\u003c")
+    body += [_outputs(result, list(charts)), _graph(result), _gaps(result), _provenance(result)]
+    data = json.dumps(_data(result, charts), separators=(",", ":")).replace("<", "\\u003c")
     return "".join([
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -51,8 +57,8 @@ def _asset(name: str) -> str:
 # --- data of the charts -------------------------------------------------------------------------
 
 
-def _data(result: Result, shown_nodes: Sequence[str]) -> dict[str, Any]:
-    data: dict[str, Any] = {"equity": [], "nodes": [{"lines": _lines(result, name)} for name in shown_nodes]}
+def _data(result: Result, charts: Mapping[str, _Lines]) -> dict[str, Any]:
+    data: dict[str, Any] = {"equity": [], "nodes": [{"lines": lines} for lines in charts.values()]}
     if not result.has_traded:
         return data
     equity, metrics = result.equity, result.metrics
@@ -61,10 +67,11 @@ def _data(result: Result, shown_nodes: Sequence[str]) -> dict[str, Any]:
     daily = daily_returns(ts, values, calendar)
     days = (ts[-1] // 86_400 - np.arange(len(daily))[::-1]) * 86_400
     prices: Any = result.prices
-    if _is_universe(result):
+    is_universe = _is_universe(prices)
+    if is_universe:
         prices = prices.xs(_traded_most(result), axis=1, level=1).dropna()
     bars = candles(prices) if "close" in prices and len(prices) else []
-    close = prices["close"].to_numpy() if bars and not _is_universe(result) else np.empty(0)
+    close = prices["close"].to_numpy() if bars and not is_universe else np.empty(0)
     return data | {
         "equity": line(ts, values),
         "drawdown": line(ts, equity["drawdown"].to_numpy()),
@@ -80,7 +87,7 @@ def _markers(result: Result, starts: Sequence[float]) -> list[list[int]]:
     if not starts:
         return []
     fills = result.fills
-    if _is_universe(result):
+    if _is_universe(result.prices):
         fills = fills[fills["symbol"] == _traded_most(result)]
     fills = fills.tail(_FILLS)
     at = np.searchsorted(np.array(starts), fills["ts"].to_numpy(), side="right") - 1
@@ -88,8 +95,9 @@ def _markers(result: Result, starts: Sequence[float]) -> list[list[int]]:
     return [[int(starts[k]), int(s)] for k, s in sorted(set(zip(at.tolist(), side.tolist(), strict=True)))]
 
 
-def _is_universe(result: Result) -> bool:
-    return isinstance(next(iter(result.prices.columns), None), tuple)
+def _is_universe(table: pd.DataFrame) -> bool:
+    """Whether the columns are pairs of field and symbol."""
+    return isinstance(next(iter(table.columns), None), tuple)
 
 
 def _traded_most(result: Result) -> Any:
@@ -98,10 +106,9 @@ def _traded_most(result: Result) -> Any:
     return counts.index[0] if len(counts) else result.prices.columns[0][1]
 
 
-def _lines(result: Result, name: str) -> list[list[list[float]]]:
-    table = result.outputs[name]
+def _lines(table: pd.DataFrame) -> _Lines:
     wanted = ["close"] if "close" in table else [c for c in table.columns if table[c].dtype.kind == "f"]
-    if isinstance(next(iter(table.columns), None), tuple):
+    if _is_universe(table):
         wanted = list(table.columns)
     return [line(table.index.to_numpy(), table[c].to_numpy(), _POINTS) for c in wanted[:_LINES] if len(table)]
 
@@ -117,10 +124,9 @@ def _header(result: Result) -> str:
 
 
 def _cards(result: Result) -> str:
-    labels = {name: (label, unit) for group in GROUPS.values() for name, label, unit in group}
     made = []
     for name in _CARDS:
-        label, unit = labels[name]
+        label, unit = LABELS[name]
         value = result.metrics[name]
         tone = "" if name not in ("total_return", "sharpe") else " class=good" if value > 0 else " class=bad"
         made.append(f'<div class="card"><span class="soft small">{label}</span><b{tone}>{shown(value, unit)}</b></div>')
@@ -130,8 +136,9 @@ def _cards(result: Result) -> str:
 
 
 def _charts(result: Result) -> list[str]:
-    note = "" if _is_universe(result) else ' <span class="soft small">· grey: buy and hold of as much money</span>'
-    symbol = f" of {escape(str(_traded_most(result)))}" if _is_universe(result) else ""
+    note, symbol = ' <span class="soft small">· grey: buy and hold of as much money</span>', ""
+    if _is_universe(result.prices):
+        note, symbol = "", f" of {escape(str(_traded_most(result)))}"
     return [
         _chart(f"Equity{note}", "chart", "equity"),
         _chart("Drawdown", "chart low", "drawdown"),
