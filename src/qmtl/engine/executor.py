@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,14 @@ class Executor:
         """
         self._stage(watermark, chunks)
         program = self.program
-        for call, feeds in zip((None, *program.calls), self._feeds_after, strict=True):
-            if call is not None and call.python is None:
+        before, *after = self._feeds_after
+        self._extend_feeds(before)
+        for call, feeds in zip(program.calls, after, strict=True):
+            if call.python is None:
                 program.run(call)
-            elif call is not None and call.python is not None:
+            else:
                 self._run_user_node(call.python)
-            for identifier in feeds:
-                self._extend_feed(identifier)
+            self._extend_feeds(feeds)
 
     def rows(self, identifier: str, *, copy: bool = True) -> tuple[Ints, dict[str, Floats]]:
         """Return what a node emitted in this chunk: buckets int64[n], values float64[n, S] a field.
@@ -119,6 +120,10 @@ class Executor:
         if recorder.whole or not emitted.ts:
             return ts, {}
         return ts, {name: _column(emitted.rows, k) for k, name in enumerate(recorder.fields or ())}
+
+    def _extend_feeds(self, identifiers: Iterable[str]) -> None:
+        for identifier in identifiers:
+            self._extend_feed(identifier)
 
     def _extend_feed(self, identifier: str) -> None:
         feed = self._feeds[identifier]
