@@ -52,10 +52,20 @@ class Frame:
         """Names of the columns, in order."""
         return tuple(self.columns)
 
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which symbols have a bar in which bucket, bool[T, S]: where the close, or else the first field, is known."""
+        known = self.columns["close"] if "close" in self.columns else next(iter(self.columns.values()))
+        return ~np.isnan(known)
+
     def slice(self, span: Span) -> Frame:
         """Return the bars whose buckets start in a span; a view, no copy."""
         low, high = np.searchsorted(self.ts, [span.start, span.end])
-        part = slice(int(low), int(high))
+        return self.rows(int(low), int(high))
+
+    def rows(self, start: int | None, stop: int | None = None) -> Frame:
+        """Return the bars at the positions of ``[start, stop)``, counted as in a list; a view, no copy."""
+        part = slice(start, stop)
         return Frame(self.ts[part], {k: v[part] for k, v in self.columns.items()}, self.interval, self.symbols)
 
     def to_pandas(self) -> pd.DataFrame:

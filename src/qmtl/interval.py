@@ -196,6 +196,18 @@ def subtract(wanted: Span, covered: Sequence[Span]) -> list[Span]:
     return [*left, Span(at, wanted.end)] if at < wanted.end else left
 
 
+def covered(ts: np.ndarray[Any, np.dtype[np.int64]], interval: int) -> Span:
+    """Return the span from the first bar to the end of the last one; there is at least one bar.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> covered(np.array([60, 180]), 60)
+    Span(start=60, end=240)
+    """
+    return Span(int(ts[0]), int(ts[-1]) + interval)
+
+
 def missing(ts: np.ndarray[Any, np.dtype[np.int64]], interval: int, span: Span) -> list[Span]:
     """Return the buckets of a span that have no bar, as spans.
 

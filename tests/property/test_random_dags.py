@@ -67,10 +67,6 @@ def graphs(draw):
     return price, Dag.of(dict.fromkeys(nodes))
 
 
-def part(bars, rows):
-    return Frame(bars.ts[rows], {k: v[rows] for k, v in bars.columns.items()}, bars.interval)
-
-
 @settings(max_examples=80, deadline=None)
 @given(graphs(), st.integers(0, 10**6), st.sampled_from([0.0, 0.05, 0.3]))
 def test_drivers_chunks_starts_and_snapshots_agree(graph, seed, gaps):
@@ -80,14 +76,14 @@ def test_drivers_chunks_starts_and_snapshots_agree(graph, seed, gaps):
     plan = Plan.of(dag, {price.node_id: bars.fields}, {n.node_id for n in dag.nodes} - {price.node_id})
     key = price.node_id
     whole = run_batch(plan, {key: bars})
-    halves = [part(bars, slice(len(bars) // 2)), part(bars, slice(len(bars) // 2, None))]
+    halves = [bars.rows(None, len(bars) // 2), bars.rows(len(bars) // 2)]
     engine = StreamEngine(plan)
     first = run_stream(plan, {key: halves[0]}, engine=engine)
     other = StreamEngine(plan)
     other.restore(engine.snapshot())
     second = run_stream(plan, {key: halves[1]}, engine=other)
     start = int(np.random.default_rng(seed).integers(1, len(bars) // 2))
-    later = run_batch(plan, {key: part(bars, slice(start, None))}, rows=37)
+    later = run_batch(plan, {key: bars.rows(start)}, rows=37)
     for identifier, output in whole.items():
         if len(output.ts) == 0:
             continue
@@ -99,6 +95,5 @@ def test_drivers_chunks_starts_and_snapshots_agree(graph, seed, gaps):
         assert_same(output, joined, "a stream with a snapshot in the middle")
         tail = later[identifier]
         if len(tail.ts):
-            rows = slice(int(np.searchsorted(output.ts, tail.ts[0])), None)
-            since = type(output)(output.ts[rows], {k: v[rows] for k, v in output.columns.items()})
+            since = output.rows(int(np.searchsorted(output.ts, tail.ts[0])))
             assert_same(since, tail, f"a run from bar {start} on")

@@ -76,12 +76,10 @@ def import_(
 def gaps(file: Bars, interval: Interval = None, calendar: CalendarName = "24/7", as_json: Json = False) -> None:
     """List the missing bars of a file."""
     from qmtl.calendars import Calendar
-    from qmtl.interval import Span, format_time
+    from qmtl.interval import covered, format_time
 
     frame = _frame(file, interval)
-    found = Calendar(calendar).gaps(
-        frame.ts, frame.interval, Span(int(frame.ts[0]), int(frame.ts[-1]) + frame.interval)
-    )
+    found = Calendar(calendar).gaps(frame.ts, frame.interval, covered(frame.ts, frame.interval))
     bars = sum(len(gap) for gap in found) // frame.interval
     if as_json:
         entries = [{"start": g.start, "end": g.end, "bars": len(g) // frame.interval} for g in found]

@@ -39,6 +39,11 @@ class Output:
     columns: Mapping[str, Floats]
     objects: tuple[Any, ...] = ()
 
+    def rows(self, start: int | None, stop: int | None = None) -> Output:
+        """Return the records at the positions of ``[start, stop)``, counted as in a list; views, no copies."""
+        part = slice(start, stop)
+        return Output(self.ts[part], {k: v[part] for k, v in self.columns.items()}, self.objects[part])
+
 
 def chunk_rows(plan: Plan) -> int:
     """Return how many rows a chunk should have for this plan."""

@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from qmtl.calendars import Calendar
 from qmtl.engine.plan import Plan
@@ -16,11 +14,8 @@ from qmtl.errors import DataGapError, DuplicateNameError, NotEnoughHistoryError,
 from qmtl.frame import Frame
 from qmtl.graph.dag import Dag
 from qmtl.graph.node import StreamInput
-from qmtl.interval import FOREVER, Span, format_interval, format_time
+from qmtl.interval import FOREVER, Span, covered, format_interval, format_time
 from qmtl.sdk.data_io import fill_gaps, load
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Streams that are loaded at the same time.
 _AT_ONCE = 8
@@ -143,7 +138,7 @@ def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, ca
             hint='use on_missing="skip" or "fill", a calendar, or repair the data',
         )
     if policy == "fill":
-        frame = fill_gaps(frame, calendar.gaps(frame.ts, frame.interval, _covered(frame.ts, frame.interval)))
+        frame = fill_gaps(frame, calendar.gaps(frame.ts, frame.interval, covered(frame.ts, frame.interval)))
     return Bound(stream, frame, gaps)
 
 
@@ -152,22 +147,18 @@ def _gaps(stream: StreamInput, frame: Frame, span: Span, calendar: Calendar) -> 
     if frame.symbols is None:
         parts = {stream.label: frame.ts}
     else:
-        present = ~np.isnan(frame.columns["close"] if "close" in frame.columns else next(iter(frame.columns.values())))
+        present = frame.present
         parts = {f"{stream.label}[{s}]": frame.ts[present[:, k]] for k, s in enumerate(frame.symbols)}
     for name, ts in parts.items():
         if len(ts):
-            asked = _asked(span, _covered(ts, frame.interval))
+            asked = _asked(span, covered(ts, frame.interval))
             for hole in calendar.gaps(ts, frame.interval, asked):
                 yield Gap(name, hole.start, hole.end, len(hole) // frame.interval)
 
 
-def _covered(ts: NDArray[np.int64], interval: int) -> Span:
-    return Span(int(ts[0]), int(ts[-1]) + interval)
-
-
-def _asked(span: Span, covered: Span) -> Span:
+def _asked(span: Span, there: Span) -> Span:
     """Return the span in which bars are expected: what was asked for, or where that is open, what there is."""
-    return Span(span.start or covered.start, covered.end if span.end >= FOREVER else span.end)
+    return Span(span.start or there.start, there.end if span.end >= FOREVER else span.end)
 
 
 def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:

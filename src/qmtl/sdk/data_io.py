@@ -111,8 +111,7 @@ async def load(
     if isinstance(source, Mapping):
         frame = await _load_each(source, name=name, interval=interval, span=span, warmup=warmup, symbols=wanted)
     elif hasattr(source, "fetch"):
-        asked = _Asked(source, name, interval, wanted, node_id)
-        return _cut(await asked.load(span, warmup), name, span, warmup)
+        frame = await _Asked(source, name, interval, wanted, node_id).load(span, warmup)
     else:
         table = await asyncio.to_thread(read_table, source, f"stream {name!r}")
         frame = checked(table, name=f"stream {name!r}", interval=interval, symbols=wanted)
@@ -143,8 +142,7 @@ def _cut(frame: Frame, name: str, span: Span, warmup: int) -> Frame:
             f"stream {name!r} has no bars between {format_time(span.start)} and {_shown(span.end)}",
             hint=f"its data run from {first} to {last}",
         )
-    start = max(0, int(low) - warmup)
-    return frame.slice(Span(int(frame.ts[start]), int(frame.ts[high - 1]) + 1))
+    return frame.rows(max(0, int(low) - warmup), int(high))
 
 
 def _shown(end: int) -> str:
@@ -231,7 +229,7 @@ def fill_gaps(frame: Frame, gaps: Sequence[Span]) -> Frame:
     for name, values in frame.columns.items():
         columns[name] = np.full((len(ts), values.shape[1]), np.nan)
         columns[name][at] = values
-    present = ~np.isnan(columns["close"] if "close" in columns else next(iter(columns.values())))
+    present = Frame(ts, columns, frame.interval).present
     rows = np.arange(len(ts))[:, None]
     last = np.maximum.accumulate(np.where(present, rows, -1), axis=0)
     # A symbol is carried between its first and its last bar, not beyond: it may not have been listed.

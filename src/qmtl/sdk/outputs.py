@@ -56,11 +56,8 @@ class Outputs(Mapping[str, "pd.DataFrame"]):
 
 def clip(output: Output, span: Span) -> Output:
     """Return the part of an output whose buckets are in a span."""
-    from qmtl.engine.batch import Output as Made
-
     low, high = np.searchsorted(output.ts, [span.start, span.end])
-    part = slice(int(low), int(high))
-    return Made(output.ts[part], {k: v[part] for k, v in output.columns.items()}, output.objects[part])
+    return output.rows(int(low), int(high))
 
 
 def to_frame(output: Output, symbols: tuple[str, ...] | None) -> pd.DataFrame:

@@ -96,13 +96,8 @@ def assert_same(a: Output, b: Output, what: str) -> None:
         assert not differs.any(), f"{what}: {name} at {a.ts[int(np.argmax(differs.any(axis=1)))]}"
 
 
-def _part(bars: Frame, rows: slice) -> Frame:
-    return Frame(bars.ts[rows], {k: v[rows] for k, v in bars.columns.items()}, bars.interval, bars.symbols)
-
-
 def _since(output: Output, start: int) -> Output:
-    rows = slice(int(np.searchsorted(output.ts, start)), None)
-    return Output(output.ts[rows], {k: v[rows] for k, v in output.columns.items()})
+    return output.rows(int(np.searchsorted(output.ts, start)))
 
 
 def batch_is_stream(bench: Bench, bars: Frame) -> None:
@@ -121,7 +116,7 @@ def starts_do_not_count(bench: Bench, bars: Frame) -> None:
     """Assert that a run from a later bar gives the same bits as soon as it has an output."""
     whole, random = bench.batch(bars), np.random.default_rng(11)
     for begin in random.integers(1, len(bars) - bench.history - 10, 5).tolist():
-        later = bench.batch(_part(bars, slice(begin, None)))
+        later = bench.batch(bars.rows(begin))
         assert len(later.ts), f"no output from bar {begin} on"
         assert_same(_since(whole, int(later.ts[0])), later, f"from bar {begin} on")
         promised = int(bars.ts[begin + bench.history - 1])
@@ -131,7 +126,7 @@ def starts_do_not_count(bench: Bench, bars: Frame) -> None:
 def snapshots_go_on(bench: Bench, bars: Frame) -> None:
     """Assert that an engine restored from a snapshot goes on with the same bits, with equal snapshots."""
     half = len(bars) // 2
-    first, second = _part(bars, slice(half)), _part(bars, slice(half, None))
+    first, second = bars.rows(None, half), bars.rows(half)
     going = StreamEngine(bench.plan)
     bench.streamed(first, going)
     restored = StreamEngine(bench.plan)
@@ -144,10 +139,8 @@ def prefixes_give_prefixes(bench: Bench, bars: Frame) -> None:
     """Assert that cutting the future off changes nothing before: no look-ahead."""
     whole = bench.batch(bars)
     for end in (len(bars) // 3, len(bars) // 2 + 1, len(bars) - 1):
-        part = bench.batch(_part(bars, slice(end)))
-        rows = slice(len(part.ts))
-        cut = Output(whole.ts[rows], {k: v[rows] for k, v in whole.columns.items()})
-        assert_same(cut, part, f"the first {end} bars")
+        part = bench.batch(bars.rows(None, end))
+        assert_same(whole.rows(None, len(part.ts)), part, f"the first {end} bars")
 
 
 def first_output_is_at_the_warmup(bench: Bench, bars: Frame) -> None:
@@ -155,7 +148,7 @@ def first_output_is_at_the_warmup(bench: Bench, bars: Frame) -> None:
     bars = sample_bars(len(bars.ts), gaps=0.0)
     grid = 5 if bench.node.interval != 60 else 1
     for begin in (0, grid):
-        fed = _part(bars, slice(begin, begin + bench.warmup + 2 * grid))
+        fed = bars.rows(begin, begin + bench.warmup + 2 * grid)
         made = [int(event.end) for event, emitted in _replayed(bench, fed) if emitted and not np.isnan(emitted).all()]
         first = int(fed.ts[bench.warmup - 1]) + 60
         assert made, "no output"
