@@ -27,6 +27,14 @@ Every error names the place and, where there is one, the remedy. ``code`` is sta
     │  ├─ ComputeError          a user's function raised; `node`, `bucket`, `user_traceback`
     │  ├─ SchemaMismatchError   a user's function returned other fields than before
     │  └─ WriteError            a result could not be written; nothing half-written is left
+    ├─ ServiceError             something between processes
+    │  ├─ UnreachableError      nobody answers at the address (exit code 3)
+    │  ├─ UnavailableError      a dependency is down: try again later
+    │  ├─ RefusedError          the other side answered no; `status`, `pointer`
+    │  ├─ NotAllowedError       no valid token, or a missing scope
+    │  ├─ ConflictError         somebody else changed the same thing at the same time: decide again
+    │  ├─ EndedError            the strategy was stopped meanwhile
+    │  └─ MissingExtraError     a driver that is not installed
     └─ UsageError               an option or argument that makes no sense
 """
 
@@ -217,6 +225,68 @@ class WriteError(RunError):
     """Something could not be written; nothing half-written is left."""
 
     code = "QM-WRITE"
+
+
+class ServiceError(QmtlError):
+    """Something between processes went wrong."""
+
+    code = "QM-SERVICE"
+
+
+class UnreachableError(ServiceError):
+    """Nobody answers at an address."""
+
+    code = "QM-UNREACHABLE"
+    exit_code = 3
+
+
+class UnavailableError(ServiceError):
+    """A dependency does not answer now; ``dependency`` names it; try again after ``retry_after_s`` seconds."""
+
+    code = "QM-UNAVAILABLE"
+
+    def __init__(self, message: str, *, dependency: str, retry_after_s: float = 1.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.dependency, self.retry_after_s = dependency, retry_after_s
+
+
+class RefusedError(ServiceError):
+    """The other side answered no; ``status`` is its HTTP status, ``pointer`` the JSON pointer to the fault."""
+
+    code = "QM-REFUSED"
+
+    def __init__(self, message: str, *, status: int, pointer: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status, self.pointer = status, pointer
+
+
+class NotAllowedError(ServiceError):
+    """There is no valid token, or it lacks a scope; ``status`` is 401 or 403."""
+
+    code = "QM-NOT-ALLOWED"
+
+    def __init__(self, message: str, *, status: int = 401, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ConflictError(ServiceError):
+    """Somebody else changed the same thing at the same time: read and decide again."""
+
+    code = "QM-CONFLICT"
+
+
+class EndedError(ServiceError):
+    """A strategy was stopped meanwhile: nothing is mapped for it any more."""
+
+    code = "QM-ENDED"
+
+
+class MissingExtraError(ServiceError):
+    """A driver is not installed."""
+
+    code = "QM-MISSING-EXTRA"
+    exit_code = 2
 
 
 class UsageError(QmtlError):

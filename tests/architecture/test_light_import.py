@@ -9,6 +9,18 @@ import sys
 import pytest
 
 HEAVY = {"numba", "llvmlite", "pandas", "pyarrow", "polars", "exchange_calendars", "rich", "typer", "yaml"}
+HEAVY |= {
+    "fastapi",
+    "uvicorn",
+    "grpc",
+    "structlog",
+    "statemachine",
+    "jwt",
+    "redis",
+    "psycopg",
+    "neo4j",
+    "confluent_kafka",
+}
 
 
 def loaded_by(statement: str) -> set[str]:

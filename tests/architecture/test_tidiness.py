@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 
 from architecture.sources import ROOT, matches, names_of_tests, python_files, texts, tracked
 
@@ -38,7 +39,8 @@ def test_mocks_are_rare() -> None:
 
 
 def test_tests_do_not_sleep() -> None:
-    assert matches(SLEEPS, python_files("tests")) == []
+    waiting = Path("tests/stack/waiting.py")  # for other processes, with a deadline
+    assert matches(SLEEPS, [path for path in python_files("tests") if path != waiting]) == []
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from qmtl.graph.canonical import canonical
 
@@ -26,8 +25,7 @@ def digest(*texts: str) -> str:
     return hashlib.sha256(framed).hexdigest()
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """The four parts of a node's identity; each hash is 64 hex characters."""
 
     node_type: str

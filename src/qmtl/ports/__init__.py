@@ -1,0 +1,1 @@
+"""What the control plane needs from the world, as promises; who keeps them is in ``backends``."""

@@ -1,0 +1,1 @@
+"""What processes say to each other: the DAG document, messages, events, problems and the clients."""

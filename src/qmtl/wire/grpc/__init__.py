@@ -1,0 +1,1 @@
+"""Generated from proto/qmtl/wire/grpc by `just proto`; do not edit."""
