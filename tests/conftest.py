@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["stack.fixtures"]
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
 
@@ -20,7 +22,7 @@ MARKERS = {
     "golden": ("golden",),
     "identity": ("identity", "fingerprint", "canonical"),
     "determinism": ("determinism",),
-    "numeric": ("contract", "determinism", "operators"),
+    "numeric": ("agreement", "determinism", "operators"),
     "docs": ("docs",),
     "architecture": ("architecture",),
 }

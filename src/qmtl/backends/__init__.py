@@ -1,0 +1,1 @@
+"""Who keeps the promises of the ports: one driver, one file."""

@@ -1,0 +1,1 @@
+"""The embedded default of every port: SQLite files and folders."""

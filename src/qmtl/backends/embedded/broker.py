@@ -1,0 +1,71 @@
+"""Topics of the embedded log, in SQLite."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.topic_names import folded, refusal
+from qmtl.ports.broker import Broker, TopicInfo, TopicSpec
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS topics (
+    name TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, retention_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+_IN = "(SELECT value FROM json_each(?))"
+
+
+class SqliteBroker(Broker):
+    """Topics in one file, with one replica each."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path | str) -> None:
+        self._db = Database(path, SCHEMA, self.role)
+
+    async def check(self) -> str:
+        return await self._db.version()
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    async def create(self, topics: Sequence[TopicSpec]) -> dict[str, str]:
+        def insert(db: sqlite3.Connection) -> dict[str, str]:
+            refused = {}
+            for topic in topics:
+                why = refusal(topic.name) or _clash(db, topic.name)
+                if why:
+                    refused[topic.name] = why
+                    continue
+                row = (topic.name, folded(topic.name), topic.partitions, topic.retention_ms)
+                db.execute("INSERT OR IGNORE INTO topics VALUES (?, ?, ?, ?)", row)
+            return refused
+
+        return await self._db.write(insert)
+
+    async def exist(self, names: Sequence[str]) -> set[str]:
+        return set(await self.describe(names))
+
+    async def describe(self, names: Sequence[str]) -> dict[str, TopicInfo]:
+        sql = f"SELECT name, partitions, retention_ms FROM topics WHERE name IN {_IN}"
+        rows = await self._db.read(lambda db: db.execute(sql, [json.dumps(list(names))]).fetchall())
+        return {row[0]: TopicInfo(row[0], row[1], 1, row[2], records=0) for row in rows}
+
+    async def delete(self, names: Sequence[str]) -> None:
+        sql = f"DELETE FROM topics WHERE name IN {_IN}"
+        await self._db.write(lambda db: db.execute(sql, [json.dumps(list(names))]))
+
+    async def topics(self) -> list[str]:
+        return await self._db.read(lambda db: [row[0] for row in db.execute("SELECT name FROM topics ORDER BY name")])
+
+    async def load(self) -> float:
+        return 0.0
+
+
+def _clash(db: sqlite3.Connection, name: str) -> str | None:
+    row = db.execute("SELECT name FROM topics WHERE folded = ?", [folded(name)]).fetchone()
+    return f"it clashes with topic {row[0]}" if row is not None and row[0] != name else None

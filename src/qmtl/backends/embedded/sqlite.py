@@ -1,0 +1,98 @@
+"""A SQLite database behind an asynchronous face: one connection, one thread, one transaction a call."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qmtl.errors import UnavailableError
+
+T = TypeVar("T")
+
+#: A call that takes longer has failed, in seconds.
+DEADLINE_S = 30.0
+_BUSY_S = 5.0
+
+
+class Database:
+    """One file. The schema is idempotent SQL that runs when the file is opened.
+
+    Raises
+    ------
+    UnavailableError
+        The file cannot be opened, is locked by another process for long, or the disk is full.
+    """
+
+    def __init__(self, path: Path | str, schema: str, role: str) -> None:
+        self._path, self._role = str(path), role
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{role}")
+        self._connection: sqlite3.Connection | None = None
+        try:
+            self._connection = self._thread.submit(self._open, schema).result()
+        except (sqlite3.Error, OSError) as error:
+            raise self._told(error) from error
+
+    def _open(self, schema: str) -> sqlite3.Connection:
+        if self._path != ":memory:":
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -65536")
+        connection.executescript(schema)
+        return connection
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run statements that change nothing, on one snapshot."""
+        return await self._run(work, "BEGIN")
+
+    async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run statements in one transaction, durable when this returns; an exception takes all of them back."""
+        return await self._run(work, "BEGIN IMMEDIATE")
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        loop = asyncio.get_running_loop()
+        running = loop.run_in_executor(self._thread, functools.partial(self._transact, work, begin))
+        running.add_done_callback(lambda done: done.cancelled() or done.exception())  # also if nobody waits any more
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                return await asyncio.shield(running)
+        except (sqlite3.Error, TimeoutError) as error:
+            raise self._told(error) from error
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("it is closed")
+        self._connection.execute(begin)
+        try:
+            result = work(self._connection)
+        except BaseException:  # also when it is cancelled: nothing half-done stays
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+        return result
+
+    def _told(self, error: Exception) -> UnavailableError:
+        return UnavailableError(
+            f"{self._role}: {self._path}: {str(error) or type(error).__name__}",
+            dependency=self._role,
+            hint="check the file's folder: rights, space, other processes",
+        )
+
+    async def version(self) -> str:
+        """Return the version of SQLite, after reading something."""
+        row: tuple[Any, ...] = await self.read(lambda db: tuple(db.execute("SELECT sqlite_version()").fetchone()))
+        return str(row[0])
+
+    async def close(self) -> None:
+        """Close the file; safe to call twice."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
+            self._thread.shutdown(wait=False)

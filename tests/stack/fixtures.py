@@ -1,0 +1,115 @@
+"""Servers that tests share: started once, on first use. In CI a missing one fails, elsewhere it skips."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import neo4j
+import psycopg
+import pytest
+import redis
+from confluent_kafka.admin import AdminClient
+
+from stack.process import MissingServerError, Server
+from stack.programs import World
+from stack.servers import Kafka, Neo4j, Postgres, Redis
+
+KINDS = {kind.name: kind for kind in (Kafka, Neo4j, Postgres, Redis)}
+
+
+def make(name: str) -> Server:
+    """Return a server that is not started yet."""
+    try:
+        return KINDS[name]()
+    except MissingServerError as missing:
+        if os.environ.get("QMTL_REQUIRE_REAL"):
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Callable[[str], Server]]:
+    """Return a server that many tests use; nobody crashes it."""
+    running: dict[str, Server] = {}
+
+    def get(name: str) -> Server:
+        if name not in running:
+            running[name] = make(name)
+            running[name].start()
+        return running[name]
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or nobody would stop them
+    yield get
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture
+def own_server() -> Iterator[Callable[[str], Server]]:
+    """Return a server of a test's own, to crash and freeze."""
+    made: list[Server] = []
+
+    def get(name: str) -> Server:
+        server = make(name)
+        made.append(server)
+        server.start()
+        return server
+
+    yield get
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Coroutines run on asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(params=["embedded", "real"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, shared_server: Callable[[str], Server]) -> Iterator[World]:
+    """Return Gateway and DAG manager on empty stores, started."""
+    names = KINDS if request.param == "real" else ()
+    servers = {name: shared_server(name) for name in names}
+    emptied(servers)
+    made = World(request.param, tmp_path / "data", servers)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def own_world(tmp_path: Path, own_server: Callable[[str], Server]) -> Iterator[Callable[[str], World]]:
+    """Return a function that makes a world with servers of its own, to crash and freeze."""
+    made: list[World] = []
+
+    def get(kind: str) -> World:
+        servers = {name: own_server(name) for name in KINDS} if kind == "real" else {}
+        made.append(World(kind, tmp_path / "data", servers))
+        made[0].start()
+        return made[0]
+
+    yield get
+    for one in made:
+        one.close()
+
+
+def emptied(servers: dict[str, Server]) -> None:
+    """Remove what the last test left in servers that are shared."""
+    if not servers:
+        return
+    redis.Redis.from_url(servers["redis"].url).flushall()
+    with psycopg.connect(servers["postgres"].url, autocommit=True) as db:
+        db.execute("DROP TABLE IF EXISTS strategies, events")
+    with neo4j.GraphDatabase.driver(servers["neo4j"].url) as driver:
+        driver.execute_query("MATCH (n) DETACH DELETE n")
+    admin = AdminClient({"bootstrap.servers": servers["kafka"].address})
+    left = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+    for gone in admin.delete_topics(left).values() if left else ():
+        gone.result(timeout=10)
