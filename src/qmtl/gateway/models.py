@@ -1,0 +1,77 @@
+"""Shapes of the REST interface, for its OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class SubmissionBody(BaseModel):
+    """What to run: the DAG document itself, or its base64."""
+
+    dag_json: dict[str, Any] | str
+    run_type: Literal["backtest", "offline", "dry-run", "dryrun", "paper", "live"]
+    meta: dict[str, Any] = {}
+
+
+class Accepted(BaseModel):
+    """A strategy was accepted; the map is empty while it is not known yet."""
+
+    strategy_id: str
+    queue_map: dict[str, str]
+
+
+class Status(BaseModel):
+    """Where a strategy is in its life."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """Problem details, RFC 9457."""
+
+    title: str
+    status: int
+    code: str | None = None
+    hint: str | None = None
+    pointer: str | None = None
+    dependency: str | None = None
+
+
+class EventBody(BaseModel):
+    """A CloudEvent 1.0, structured."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    data: dict[str, Any] = {}
+    specversion: Literal["1.0"] = "1.0"
+    datacontenttype: str = "application/json"
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe refusals of a route."""
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {status: {"description": _TITLES[status], "content": content} for status in statuses}
+
+
+def body(model: type[BaseModel]) -> dict[str, Any]:
+    """Describe a body that the route reads itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+_TITLES = {
+    400: "the request is malformed",
+    401: "there is no valid token",
+    403: "a scope is missing",
+    404: "there is no such strategy",
+    409: "it exists, or its state forbids this",
+    413: "the document is too large",
+    415: "the body is of another type",
+    422: "the content is not valid; pointer says where",
+    429: "too many requests",
+    503: "a dependency is down; try again after Retry-After",
+}
