@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qmtl.cli import check, data, graphs, project, results, runs
+from qmtl.cli import check, control, dagm, data, doctor, gateway, graphs, project, results, runs, up
 
 app = typer.Typer(
     help="Trading strategies as graphs of nodes: identified by content, computed once, equal to the bit.",
@@ -43,4 +43,8 @@ app.add_typer(check.app, name="check")
 app.command()(results.report)
 app.command()(results.compare)
 app.add_typer(data.app, name="data")
-app.command()(project.doctor)
+app.command()(doctor.doctor)
+app.command()(gateway.gateway)
+app.add_typer(dagm.app, name="dagm")
+for _command in (up.up, control.submit, control.status, control.stop, control.nodes, control.queues):
+    app.command()(_command)

@@ -1,4 +1,4 @@
-"""``qmtl demo``, ``qmtl init`` and ``qmtl doctor``."""
+"""``qmtl demo`` and ``qmtl init``."""
 
 from __future__ import annotations
 
@@ -104,67 +104,3 @@ def init(directory: Annotated[Path, typer.Argument(metavar="DIR", help="A new or
     print(f"  cd {directory}")
     print(f"  qmtl backtest strategy.py:Cross --data price=data/{_MINUTES} --out result")
     print("  pytest -q")
-
-
-def doctor(as_json: Json = False) -> None:
-    """Check the installation: versions, the compiler, the cache of kernels, room to write."""
-    checks = [{"check": name, **_checked(probe)} for name, probe in _PROBES.items()]
-    if as_json:
-        print_json({"ok": all(c["ok"] for c in checks), "checks": checks})
-    else:
-        for entry in checks:
-            print(f"{'ok  ' if entry['ok'] else 'FAIL'}  {entry['check']:<10} {entry['found']}")
-    if not all(c["ok"] for c in checks):
-        raise typer.Exit(1)
-
-
-def _checked(probe: Any) -> dict[str, Any]:
-    try:
-        return {"ok": True, "found": probe()}
-    except Exception as error:  # noqa: BLE001  (a doctor reports whatever is wrong and goes on)
-        return {"ok": False, "found": f"{type(error).__name__}: {error}"}
-
-
-def _python() -> str:
-    import platform
-    import sys
-
-    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        raise RuntimeError(f"Python {platform.python_version()} is not supported: 3.11 to 3.13 are")
-    return platform.python_version()
-
-
-def _packages() -> str:
-    from importlib.metadata import version
-
-    names = ("numpy", "numba", "pandas", "pyarrow", "exchange-calendars")
-    return ", ".join(f"{name} {version(name)}" for name in names)
-
-
-def _compiler() -> str:
-    from numba import njit
-
-    if njit(lambda x: x + 1)(1) != 2:
-        raise RuntimeError("compiled code gives wrong results")
-    return "compiles and runs"
-
-
-def _cache() -> str:
-    import tempfile
-
-    from qmtl.engine.codegen import cache_dir
-
-    with tempfile.TemporaryFile(dir=cache_dir()):
-        return str(cache_dir())
-
-
-def _run() -> str:
-    from qmtl.cli.demonstration import STRATEGIES
-    from qmtl.sdk.runner import Runner
-
-    data = {"price": str(files("qmtl") / "data" / _MINUTES)}
-    bars = len(Runner.offline(STRATEGIES[0], data=data, end_time="2022-01-02").outputs["price"])
-    return f"{bars:,} bars computed"
-
-
-_PROBES = {"python": _python, "packages": _packages, "compiler": _compiler, "cache": _cache, "run": _run}

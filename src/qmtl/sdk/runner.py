@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
@@ -41,6 +42,9 @@ class Options(TypedDict, total=False):
         Money at the start, instead of what the strategy says.
     on_progress : callable
         Called with bars done and bars in all.
+    gateway_url : str
+        Submit to this Gateway for as long as the run takes; ``result.provenance["gateway"]`` says where each node's
+        queue is and what was new to the world.
     """
 
     start_time: int | str | datetime | None
@@ -52,6 +56,7 @@ class Options(TypedDict, total=False):
     costs: Costs | None
     cash: float | None
     on_progress: Callable[[int, int], None] | None
+    gateway_url: str | None
 
 
 class Runner:
@@ -138,15 +143,33 @@ def _run_now(strategy: Any, options: Options, *, trading: bool) -> Any:
 
     if _is_in_event_loop():
         raise UsageError("an event loop is already running here", hint="await Runner.backtest_async(…) instead")
-    results = compute(asyncio.run(prepare(_built(strategy, trading=trading), _request(options))))
-    return results if _are_many(strategy) else results[0]
+    built, request = _built(strategy, trading=trading), _request(options)
+    with _registered(built, options, trading=trading) as places:
+        return _placed(strategy, compute(asyncio.run(prepare(built, request))), places)
 
 
 async def _run_async(strategy: Any, options: Options, *, trading: bool) -> Any:
     from qmtl.sdk.backtest import compute, prepare
 
-    prepared = await prepare(_built(strategy, trading=trading), _request(options))
-    results = await asyncio.to_thread(compute, prepared)  # the loop goes on meanwhile
+    built, request = _built(strategy, trading=trading), _request(options)
+    registered = _registered(built, options, trading=trading)
+    places = await asyncio.to_thread(registered.__enter__)  # the loop goes on meanwhile, as below
+    try:
+        prepared = await prepare(built, request)
+        return _placed(strategy, await asyncio.to_thread(compute, prepared), places)
+    finally:
+        await asyncio.to_thread(registered.__exit__, None, None, None)
+
+
+def _registered(built: list[Built], options: Options, *, trading: bool) -> AbstractContextManager[list[dict[str, Any]]]:
+    from qmtl.sdk.submission import registered
+
+    return registered(built, options.get("gateway_url"), "backtest" if trading else "offline")
+
+
+def _placed(strategy: Any, results: list[Result], places: list[dict[str, Any]]) -> Any:
+    for result, place in zip(results, places, strict=False):
+        result.provenance["gateway"] = place
     return results if _are_many(strategy) else results[0]
 
 
