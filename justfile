@@ -39,6 +39,14 @@ portable python *args:
 bench *args:
     uv run python benchmarks/run.py "$@"
 
+# The jars of Kafka and Neo4j for tests (needs Maven and a JDK)
+jars:
+    bash tests/stack/fetch_jars.sh .cache/jars
+
+# The gRPC code from its definition
+proto:
+    uv run python -m grpc_tools.protoc -Iproto --python_out=src --pyi_out=src --grpc_python_out=src proto/qmtl/wire/grpc/*.proto
+
 # The main job in one go
 demo *args:
     uv run qmtl demo "$@"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 
 from cold_start import measure as cold_start
+from diff import measure as diff
+from fan_out import measure as fan_out
 from harness.commands import main
 from identity import measure as identity
+from idle import measure as idle
 from memory import measure as memory
+from submit import measure as submit
 from w1_backtest import W1
 from w2_events import W2
 from w6_user_function import W6
@@ -19,6 +23,10 @@ ROWS = {
     "cold": cold_start,
     "memory": memory,
     "identity": identity,
+    "submit": submit,
+    "diff": diff,
+    "fan-out": fan_out,
+    "idle": idle,
 }
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 - any language with ``title="name"``: written to that file, for a command further down.
 - ``python`` without a title: executed, in one namespace for the whole document. The document becomes a module
   whose other lines are blank, so functions have a source and a traceback names the line of the document.
-- ``bash``: lines that run qmtl or a Python file are executed in the document's folder; commands that set up an
-  installation are checked against the documented list and ``pyproject.toml``.
+- ``bash``: lines that run qmtl or a Python file are executed; commands that set up an
+  installation are checked against the documented list and ``pyproject.toml``. A line that ends in ``&`` is a
+  service: its first line is awaited, and it ends with the document. Ports are free ones, from the environment.
 - ``text`` right after one of these: its output. ``...`` stands for anything, as in doctest.
 """
 
@@ -23,9 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from stack.process import free_ports
+
 FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'title="([^"]+)"')
-RUNS = re.compile(r"^(?:uv run )?(?:(?P<qmtl>qmtl)|python (?P<module>-m )?(?P<file>[\w./]+))(?= |$)")
+RUNS = re.compile(r"^(?:uv run )?(?:(?P<qmtl>qmtl(?:-gateway|-dagm)?)|python (?P<module>-m )?(?P<file>[\w./]+))(?= |$)")
 
 #: Commands that set up or check an installation; a test of the suite cannot run them inside itself.
 INSTALLATION = (
@@ -67,7 +70,8 @@ def run(document: Path, folder: Path) -> int:
     module = _module(document, folder)
     found, executed = blocks(document), 0
     following = [*found[1:], None]
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), contextlib.ExitStack() as services:
+        environment = _environment(folder)
         for block, after in zip(found, following, strict=True):
             place = f"{document.name}:{block.line}"
             if block.title:
@@ -76,7 +80,7 @@ def run(document: Path, folder: Path) -> int:
             if block.language == "python":
                 printed = _python(block, module)
             elif block.language == "bash":
-                printed = "".join(_command(line, place) for line in _commands(block.text))
+                printed = "".join(_command(line, place, environment, services) for line in _commands(block.text))
             else:
                 continue
             executed += 1
@@ -120,7 +124,23 @@ def _commands(text: str) -> list[str]:
     return [line.split("  #")[0].strip() for line in joined.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def _command(line: str, place: str) -> str:
+def _environment(folder: Path) -> dict[str, str]:
+    """What commands of one document share: no colours, tokens of their own, free ports."""
+    gateway, grpc, callbacks = free_ports(3)
+    return {
+        **os.environ,
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+        "XDG_STATE_HOME": str(folder / "state"),
+        "QMTL_PORT": str(gateway),
+        "QMTL_GATEWAY_URL": f"http://127.0.0.1:{gateway}",
+        "QMTL_GRPC_PORT": str(grpc),
+        "QMTL_DAGM_HTTP_PORT": str(callbacks),
+        "QMTL_DAGM_TARGET": f"localhost:{grpc}",
+    }
+
+
+def _command(line: str, place: str, environment: dict[str, str], services: contextlib.ExitStack) -> str:
     for pattern in INSTALLATION:
         if found := re.fullmatch(pattern, line):
             extra = found.groupdict().get("extra")
@@ -128,12 +148,33 @@ def _command(line: str, place: str) -> str:
             return ""
     runs = RUNS.match(line)
     assert runs, f"{place}: do not know how to check `{line}`"
-    program = ["-m", "qmtl"] if runs["qmtl"] else [*(["-m"] if runs["module"] else []), runs["file"]]
-    words = [*program, *shlex.split(line[runs.end() :])]
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "120"}
+    words = [*_program(runs), *shlex.split(line[runs.end() :])]
+    if words[-1] == "&":
+        return _service(words[:-1], place, environment, services)
+    into = Path(words[-1]) if ">" in words else None
+    words = words[:-2] if into else words
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"{place}: `{line}` ended with {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    if into:
+        into.write_text(done.stdout)
+    return "" if into else done.stdout
+
+
+def _program(runs: re.Match[str]) -> list[str]:
+    if runs["qmtl"]:
+        return ["-m", "qmtl", *runs["qmtl"].split("-")[1:]]
+    return [*(["-m"] if runs["module"] else []), runs["file"]]
+
+
+def _service(words: list[str], place: str, environment: dict[str, str], services: contextlib.ExitStack) -> str:
+    running = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, env=environment)
+    services.callback(running.wait, 30)
+    services.callback(running.terminate)
+    assert running.stdout is not None
+    services.callback(running.stdout.close)
+    first = running.stdout.readline()
+    assert first, f"{place}: the service ended with {running.wait(30)} before it was ready"
+    return first
 
 
 def _extras() -> set[str]:
