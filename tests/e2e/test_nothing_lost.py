@@ -96,7 +96,7 @@ def check_graph(world, alive):
 
 
 @pytest.mark.parametrize("kind", ["embedded", "real"])
-async def test_twenty_bursts_with_kills_at_random_moments(request, own_world, kind):
+async def test_twenty_bursts_with_kills_at_random_moments(record_property, own_world, kind):
     world = own_world(kind)
     ids, stopped, names, struck = {}, set(), [], Counter()
     retries = 0
@@ -114,4 +114,4 @@ async def test_twenty_bursts_with_kills_at_random_moments(request, own_world, ki
     check(world, names, ids, stopped)
     check_graph(world, set(ids.values()) - stopped)
     told = f"{world.kind}: {len(ids)} acknowledged, {retries} retries, 0 lost, 0 twice; killed {dict(struck)}"
-    request.config.get_terminal_writer().line(f"\n{told}")
+    record_property("told", told)
