@@ -56,6 +56,17 @@ def parse_interval(interval: int | str) -> int:
     return seconds
 
 
+def read_interval(text: str) -> int:
+    """Return the seconds of an interval that came as text: digits are seconds; errors are those of parse_interval.
+
+    Examples
+    --------
+    >>> read_interval("15m"), read_interval("60")
+    (900, 60)
+    """
+    return parse_interval(int(text) if text.isdigit() else text)
+
+
 def format_interval(seconds: int) -> str:
     """Return an interval in its largest whole unit.
 

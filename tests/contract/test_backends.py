@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
-import redis
 
 from qmtl.backends import connect
 from qmtl.testing.contracts.blob_store import BlobStoreContract
@@ -17,6 +16,7 @@ from qmtl.testing.contracts.graph_store import GraphStoreContract
 from qmtl.testing.contracts.locks import LocksContract
 from qmtl.testing.contracts.strategy_store import StrategyStoreContract
 from qmtl.testing.contracts.work_queue import WorkQueueContract
+from stack.fixtures import EMPTY
 
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count()
@@ -28,19 +28,16 @@ def url(request, tmp_path, shared_server):
     name = request.param
     if name == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
+    if name == "folder":
+        return f"file:///{tmp_path}/archive"
     server = shared_server(name)
-    if name == "redis":
-        redis.Redis.from_url(server.url).flushall()
-    elif name == "postgres":
+    if name == "postgres":
         database = f"contract_{next(_numbers)}"
         with psycopg.connect(server.url, autocommit=True) as db:
             db.execute(f"CREATE DATABASE {database}")
         return server.url.removesuffix("/postgres") + f"/{database}"
-    elif name == "neo4j":
-        import neo4j
-
-        with neo4j.GraphDatabase.driver(server.url) as driver:
-            driver.execute_query("MATCH (n) DETACH DELETE n")
+    if name in {"redis", "neo4j"}:
+        EMPTY[name](server)
     return server.url
 
 
@@ -57,56 +54,45 @@ async def closed(opening):
         await part.close()
 
 
-@backends("sqlite", "redis")
-class TestWorkQueue(WorkQueueContract):
+class Opened:
+    """Gives a suite its part, opened by ``opener`` and closed again."""
+
     @pytest.fixture
     async def part(self, url):
-        async with closed(connect.open_queue(url)) as part:
+        async with closed(self.opener(url)) as part:
             yield part
 
 
 @backends("sqlite", "redis")
-class TestLocks(LocksContract):
-    @pytest.fixture
-    async def part(self, url):
-        async with closed(connect.open_locks(url)) as part:
-            yield part
+class TestWorkQueue(Opened, WorkQueueContract):
+    opener = staticmethod(connect.open_queue)
 
 
 @backends("sqlite", "redis")
-class TestEventBus(EventBusContract):
-    @pytest.fixture
-    async def part(self, url):
-        async with closed(connect.open_bus(url)) as part:
-            yield part
+class TestLocks(Opened, LocksContract):
+    opener = staticmethod(connect.open_locks)
+
+
+@backends("sqlite", "redis")
+class TestEventBus(Opened, EventBusContract):
+    opener = staticmethod(connect.open_bus)
 
 
 @backends("sqlite", "postgres")
-class TestStrategyStore(StrategyStoreContract):
-    @pytest.fixture
-    async def part(self, url):
-        async with closed(connect.open_strategies(url)) as part:
-            yield part
+class TestStrategyStore(Opened, StrategyStoreContract):
+    opener = staticmethod(connect.open_strategies)
 
 
 @backends("sqlite", "neo4j")
-class TestGraphStore(GraphStoreContract):
-    @pytest.fixture
-    async def part(self, url):
-        async with closed(connect.open_graph(url)) as part:
-            yield part
+class TestGraphStore(Opened, GraphStoreContract):
+    opener = staticmethod(connect.open_graph)
 
 
 @backends("sqlite", "kafka")
-class TestBroker(BrokerContract):
-    @pytest.fixture
-    async def part(self, url):
-        async with closed(connect.open_broker(url)) as part:
-            yield part
+class TestBroker(Opened, BrokerContract):
+    opener = staticmethod(connect.open_broker)
 
 
-class TestBlobStore(BlobStoreContract):
-    @pytest.fixture
-    async def part(self, tmp_path):
-        async with closed(connect.open_blobs(f"file:///{tmp_path}/archive")) as part:
-            yield part
+@backends("folder")
+class TestBlobStore(Opened, BlobStoreContract):
+    opener = staticmethod(connect.open_blobs)

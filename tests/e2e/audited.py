@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qmtl.cli import wiring
 from qmtl.errors import QmtlError
-from qmtl.gateway.state import Settings
+from qmtl.gateway.parts import Settings
 from qmtl.gateway.submissions import submission
 from qmtl.telemetry.metrics import Metrics
 from qmtl.wire.auth import Anybody

@@ -75,7 +75,8 @@ def world(request: pytest.FixtureRequest, tmp_path: Path, shared_server: Callabl
     """Return Gateway and DAG manager on empty stores, started."""
     names = KINDS if request.param == "real" else ()
     servers = {name: shared_server(name) for name in names}
-    emptied(servers)
+    for name, server in servers.items():
+        EMPTY[name](server)
     made = World(request.param, tmp_path / "data", servers)
     try:
         made.start()
@@ -100,16 +101,26 @@ def own_world(tmp_path: Path, own_server: Callable[[str], Server]) -> Iterator[C
         one.close()
 
 
-def emptied(servers: dict[str, Server]) -> None:
-    """Remove what the last test left in servers that are shared."""
-    if not servers:
-        return
-    redis.Redis.from_url(servers["redis"].url).flushall()
-    with psycopg.connect(servers["postgres"].url, autocommit=True) as db:
+def _redis_emptied(server: Server) -> None:
+    redis.Redis.from_url(server.url).flushall()
+
+
+def _postgres_emptied(server: Server) -> None:
+    with psycopg.connect(server.url, autocommit=True) as db:
         db.execute("DROP TABLE IF EXISTS strategies, events")
-    with neo4j.GraphDatabase.driver(servers["neo4j"].url) as driver:
+
+
+def _neo4j_emptied(server: Server) -> None:
+    with neo4j.GraphDatabase.driver(server.url) as driver:
         driver.execute_query("MATCH (n) DETACH DELETE n")
-    admin = AdminClient({"bootstrap.servers": servers["kafka"].address})
+
+
+def _kafka_emptied(server: Server) -> None:
+    admin = AdminClient({"bootstrap.servers": server.address})
     left = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
     for gone in admin.delete_topics(left).values() if left else ():
         gone.result(timeout=10)
+
+
+#: Removes what the last test left in a server that is shared.
+EMPTY = {"redis": _redis_emptied, "postgres": _postgres_emptied, "neo4j": _neo4j_emptied, "kafka": _kafka_emptied}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import grpc
 import msgspec
 
 from qmtl.backends.breaker import Breaker
+from qmtl.backoff import backoff
 from qmtl.errors import UnavailableError
 from qmtl.ports.dag_manager import DagManager
 from qmtl.telemetry.tracing import current
@@ -170,8 +170,7 @@ class RemoteDagManager(DagManager):
                 self._breaker.failed(clock())
                 if attempt == self._access.attempts - 1:
                     raise
-                jitter = 0.5 + random.random() / 2  # noqa: S311  (no secret)
-                await asyncio.sleep(jitter * min(_LONGEST_S, _FIRST_S * 2**attempt))
+                await asyncio.sleep(backoff(attempt, _FIRST_S, _LONGEST_S))
             else:
                 self._breaker.worked()
                 return answer

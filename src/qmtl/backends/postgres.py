@@ -9,14 +9,14 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Self, TypeVar
 
-import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from qmtl.backends.strategy_rows import COLUMNS, placement_bytes, stored
 from qmtl.errors import UnavailableError
-from qmtl.ports.strategy_store import Accepted, LogEntry, Placement, Stored, StrategyStore, Submission, Transition
+from qmtl.ports.strategy_store import Accepted, LogEntry, Stored, StrategyStore, Submission, Transition
 
 T = TypeVar("T")
 Rows = AsyncConnection[dict[str, Any]]
@@ -44,9 +44,6 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_by_strategy ON events (strategy_id, seq);
 """
 
-_COLUMNS = (
-    "strategy_id, seq, owner, run_type, dag_hash, meta, state, fence, placement, detail, submitted_at, updated_at"
-)
 _EXPIRE = "UPDATE strategies SET key = NULL WHERE key = ANY(%s) AND submitted_at <= %s"
 # Places are given in the order of arrival; rows are written in the order of their keys, so that two
 # transactions with the same keys wait for each other instead of blocking each other.
@@ -114,8 +111,8 @@ class PostgresStrategies(StrategyStore):
         return await self._run(lambda db: _accept(db, submissions, ttl_s))
 
     async def get(self, strategy_ids: Sequence[str]) -> dict[str, Stored]:
-        sql = f"SELECT {_COLUMNS} FROM strategies WHERE strategy_id = ANY(%s)"
-        return {row["strategy_id"]: _stored(row) for row in await self._all(sql, [list(strategy_ids)])}
+        sql = f"SELECT {COLUMNS} FROM strategies WHERE strategy_id = ANY(%s)"
+        return {row["strategy_id"]: stored(row) for row in await self._all(sql, [list(strategy_ids)])}
 
     async def dags(self, strategy_ids: Sequence[str]) -> dict[str, bytes]:
         sql = "SELECT strategy_id, dag FROM strategies WHERE strategy_id = ANY(%s)"
@@ -124,10 +121,10 @@ class PostgresStrategies(StrategyStore):
     async def find(
         self, *, owner: str | None = None, states: Sequence[str] = (), before: int | None = None, limit: int = 100
     ) -> list[Stored]:
-        sql = f"""SELECT {_COLUMNS} FROM strategies WHERE (%s::text IS NULL OR owner = %s)
+        sql = f"""SELECT {COLUMNS} FROM strategies WHERE (%s::text IS NULL OR owner = %s)
             AND (%s OR state = ANY(%s)) AND (%s::bigint IS NULL OR seq < %s) ORDER BY seq DESC LIMIT %s"""
         values = [owner, owner, not states, list(states), before, before, limit]
-        return [_stored(row) for row in await self._all(sql, values)]
+        return [stored(row) for row in await self._all(sql, values)]
 
     async def unfinished(self, states: Sequence[str], after: int, limit: int) -> list[tuple[int, str]]:
         sql = "SELECT seq, strategy_id FROM strategies WHERE state = ANY(%s) AND seq > %s ORDER BY seq LIMIT %s"
@@ -233,12 +230,7 @@ async def _transition(db: Rows, steps: Sequence[Transition]) -> list[bool]:
 
 
 def _move(step: Transition) -> tuple[Any, ...]:
-    placement = msgspec.json.encode(step.placement) if step.placement else None
+    placement = placement_bytes(step.placement)
     detail = step.detail and step.detail.replace("\0", "")  # text that PostgreSQL refuses
     head = (step.target, step.fence, step.at, placement, detail, step.frees_key)
     return (*head, step.strategy_id, step.source, step.fence, step.source, step.target, step.cause, step.at)
-
-
-def _stored(row: dict[str, Any]) -> Stored:
-    placement = msgspec.json.decode(row["placement"], type=Placement) if row["placement"] else None
-    return Stored(**(row | {"meta": json.loads(row["meta"]), "placement": placement}))

@@ -121,7 +121,6 @@ def diff(
     from qmtl.wire.messages import DiffRequest
 
     dag = _read(file)
-
     identifier = f"cli-{uuid.uuid4().hex}"
 
     async def ask(manager: RemoteDagManager) -> DiffAnswer:
@@ -152,10 +151,10 @@ def queue_stats(
     """Show queues with what the broker says of their topics."""
     import msgspec
 
-    from qmtl.interval import parse_interval
+    from qmtl.interval import read_interval
     from qmtl.wire.messages import QueueQuery
 
-    seconds = None if interval is None else parse_interval(int(interval) if interval.isdigit() else interval)
+    seconds = None if interval is None else read_interval(interval)
     found = _asked(context, target, lambda manager: manager.stats(QueueQuery(tags=tag, interval=seconds)))
     if as_json:
         print_json({"queues": msgspec.to_builtins(found)})

@@ -14,7 +14,7 @@ from qmtl.errors import UsageError
 if TYPE_CHECKING:
     from qmtl.backends.dag_manager import Access
     from qmtl.cli.wiring import Urls
-    from qmtl.gateway.state import Settings
+    from qmtl.gateway.parts import Settings
     from qmtl.wire.auth import Authority
 
 Target = Annotated[
@@ -49,7 +49,7 @@ def gateway(
     from qmtl.backends.dag_manager import Access
     from qmtl.cli.serving import run
     from qmtl.cli.wiring import Urls, authority, service_token
-    from qmtl.gateway.state import Settings
+    from qmtl.gateway.parts import Settings
     from qmtl.telemetry.logs import configure
     from qmtl.wire.auth import DAG_MANAGER_AUDIENCE, READ, SUBMIT
 

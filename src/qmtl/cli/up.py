@@ -12,7 +12,8 @@ from qmtl.cli.options import say
 
 if TYPE_CHECKING:
     from qmtl.cli.wiring import Urls
-    from qmtl.gateway.state import Gateway, Settings
+    from qmtl.gateway.parts import Settings
+    from qmtl.gateway.state import Gateway
     from qmtl.wire.auth import Authority
 
 GrpcPort = Annotated[
@@ -40,7 +41,7 @@ def up(
     """Run Gateway and DAG manager until Ctrl-C; the first line on stdout is the URL, and then it is ready."""
     from qmtl.cli.serving import run
     from qmtl.cli.wiring import Urls, authority
-    from qmtl.gateway.state import Settings
+    from qmtl.gateway.parts import Settings
     from qmtl.telemetry.logs import configure
 
     configure(log_level)

@@ -18,7 +18,8 @@ from qmtl.wire.events import Event
 
 if TYPE_CHECKING:
     from qmtl.dagmanager.service import Service
-    from qmtl.gateway.state import Gateway, Settings
+    from qmtl.gateway.parts import Settings
+    from qmtl.gateway.state import Gateway
     from qmtl.ports.dag_manager import DagManager
     from qmtl.telemetry.metrics import Metrics
     from qmtl.wire.auth import Authority
@@ -78,7 +79,8 @@ async def gateway(
 ) -> AsyncIterator[Gateway]:
     """Open a Gateway's stores; the application runs its loops."""
     from qmtl.backends.connect import open_bus, open_locks, open_queue, open_strategies
-    from qmtl.gateway.state import Gateway, Parts
+    from qmtl.gateway.parts import Parts
+    from qmtl.gateway.state import Gateway
 
     async with AsyncExitStack() as stack:
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TypeVar
-
 import msgspec
 from fastapi import APIRouter, FastAPI, Request, Response
 
 from qmtl.dagmanager.service import Service
-from qmtl.errors import DocumentError, QmtlError
+from qmtl.errors import QmtlError
 from qmtl.telemetry.metrics import Metrics
 from qmtl.wire import problems
-from qmtl.wire.auth import OPERATE, READ, Authority, KeySet, bearer
+from qmtl.wire.auth import OPERATE, READ, Authority, allowed
 from qmtl.wire.bodies import read_json
+from qmtl.wire.decoding import decoded
 from qmtl.wire.messages import CleanupRequest
-
-T = TypeVar("T")
 
 _BOUND = 65_536
 router = APIRouter()
@@ -29,6 +25,9 @@ class Weight(msgspec.Struct, frozen=True):
     weight: float
 
 
+_weight, _cleanup = msgspec.json.Decoder(Weight), msgspec.json.Decoder(CleanupRequest)
+
+
 class _State:
     """What the routes work with."""
 
@@ -36,10 +35,7 @@ class _State:
         self.service, self.authority, self.metrics = service, authority, metrics
 
     async def allow(self, request: Request, scope: str) -> None:
-        token = bearer(request.headers.get("authorization"))
-        remote = isinstance(self.authority, KeySet)  # its keys may have to be fetched
-        found = await asyncio.to_thread(self.authority.verify, token) if remote else self.authority.verify(token)
-        found.need(scope)
+        await allowed(self.authority, request.headers.get("authorization"), scope)
 
 
 def application(service: Service, authority: Authority, metrics: Metrics) -> FastAPI:
@@ -56,7 +52,7 @@ async def sentinel_traffic(request: Request) -> Response:
     """Store the weight of a version and tell the Gateway."""
     state = _state(request)
     await state.allow(request, OPERATE)
-    asked = _decoded(await read_json(request, _BOUND), Weight)
+    asked = decoded(_weight, await read_json(request, _BOUND), "body")
     await state.service.weigh(asked.version, asked.weight)
     return problems.answer(202, {"ok": True})
 
@@ -66,7 +62,7 @@ async def gc_trigger(request: Request) -> Response:
     """Collect garbage, or only say what would be collected."""
     state = _state(request)
     await state.allow(request, OPERATE)
-    asked = _decoded(await read_json(request, _BOUND), CleanupRequest)
+    asked = decoded(_cleanup, await read_json(request, _BOUND), "body")
     return problems.answer(200, {"removals": await state.service.cleanup(asked)})
 
 
@@ -88,13 +84,6 @@ async def health() -> Response:
 async def metrics(request: Request) -> Response:
     """Metrics in the text format of Prometheus."""
     return Response(_state(request).metrics.text(), media_type="text/plain; version=0.0.4")
-
-
-def _decoded(raw: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DocumentError(f"the body is not valid: {error}", pointer="") from None
 
 
 def _state(request: Request) -> _State:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
+from qmtl.backoff import backoff
 from qmtl.errors import QmtlError, RefusedError
 from qmtl.telemetry.logs import logger
 from qmtl.wire.client import GatewayClient
@@ -45,7 +45,7 @@ class Notifier:
                 _log.warning("the Gateway refused an event", why=error.message)
                 return
             except QmtlError as error:
-                wait = min(_LONGEST_S, _FIRST_S * 2**attempt) * (0.5 + random.random() / 2)  # noqa: S311  (jitter)
+                wait = backoff(attempt, _FIRST_S, _LONGEST_S)
                 _log.warning("the Gateway does not take events", why=error.message, seconds=wait)
                 await asyncio.sleep(wait)
             else:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 
+from qmtl.backoff import backoff
 from qmtl.dagmanager.topics import spec
 from qmtl.errors import UnavailableError
 from qmtl.ports.broker import Broker
 from qmtl.telemetry.metrics import Metrics
 
 _ATTEMPTS = 5
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.05, 2.0
+#: The first wait and the longest, in seconds.
+WAITS_S = (0.05, 2.0)
 
 
 async def ensure(broker: Broker, wanted: dict[str, str], metrics: Metrics) -> None:
@@ -32,7 +33,7 @@ async def ensure(broker: Broker, wanted: dict[str, str], metrics: Metrics) -> No
         missing = await _missing(broker, missing)
         if not missing:
             return
-        await asyncio.sleep(backoff(attempt, random.random()))  # noqa: S311  (jitter is no secret)
+        await asyncio.sleep(backoff(attempt, *WAITS_S))
     metrics.count("queue_create_error_total", len(missing))
     first = next(iter(missing))
     raise UnavailableError(
@@ -41,17 +42,6 @@ async def ensure(broker: Broker, wanted: dict[str, str], metrics: Metrics) -> No
         retry_after_s=5.0,
         hint="check the broker's log, rights and the name",
     )
-
-
-def backoff(attempt: int, jitter: float) -> float:
-    """Return the seconds to wait: doubling, capped, between half and all of it by ``jitter`` in [0, 1).
-
-    Examples
-    --------
-    >>> backoff(0, 0.0), backoff(1, 0.0), backoff(9, 0.999999) <= 2.0
-    (0.025, 0.05, True)
-    """
-    return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * float(2**attempt)) * (0.5 + jitter / 2)
 
 
 async def _missing(broker: Broker, wanted: dict[str, str]) -> dict[str, str]:

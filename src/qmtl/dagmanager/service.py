@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from qmtl.backoff import backoff
 from qmtl.batching import Batcher
 from qmtl.checkup import Checkup
 from qmtl.dagmanager import diff, gc, queues
@@ -104,7 +104,7 @@ class Service(DagManager):
                 await self._apply(decision.change)
             except ConflictError as conflict:
                 _log.info("diff lost a race", strategy_id=request.strategy_id, why=conflict.message)
-                await asyncio.sleep(queues.backoff(attempt, random.random()) if attempt else 0)  # noqa: S311  (jitter)
+                await asyncio.sleep(backoff(attempt, *queues.WAITS_S) if attempt else 0)
                 continue
             await self._carry_out(request, decision)
             return diff.restore(decision.answer, renamed)

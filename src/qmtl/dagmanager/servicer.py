@@ -22,7 +22,7 @@ from qmtl.errors import DocumentError, QmtlError, RefusedError, ServiceError, Us
 from qmtl.telemetry.logs import logger
 from qmtl.telemetry.metrics import Metrics
 from qmtl.telemetry.tracing import span
-from qmtl.wire.auth import OPERATE, READ, SUBMIT, Authority, KeySet, bearer
+from qmtl.wire.auth import OPERATE, READ, SUBMIT, Authority, allowed
 from qmtl.wire.dag import Limits, TooLargeError
 from qmtl.wire.faults import packed, status_of
 from qmtl.wire.grpc import dagmanager_pb2 as pb
@@ -35,25 +35,16 @@ _STATS_A_SECOND = 5
 _TEXT, _TAGS = 256, 1000
 _PART = 500
 
-
 _log = logger("dagmanager")
 
 
-class _Guard:
-    """Who may call, and how errors are answered."""
+def _metadata(context: Any) -> dict[str, str]:
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
 
-    def __init__(self, authority: Authority) -> None:
-        self._authority = authority
 
-    async def owner(self, context: Any, scope: str) -> str:
-        """Return who calls, or raise NotAllowedError."""
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        token = bearer(metadata.get("authorization"))
-        authority = self._authority
-        remote = isinstance(authority, KeySet)  # its keys may have to be fetched
-        found = await asyncio.to_thread(authority.verify, token) if remote else authority.verify(token)
-        found.need(scope)
-        return found.owner
+async def _caller(authority: Authority, context: Any, scope: str) -> str:
+    """Return who calls, or raise NotAllowedError."""
+    return (await allowed(authority, _metadata(context).get("authorization"), scope)).owner
 
 
 async def _answer_error(context: Any, error: QmtlError) -> None:
@@ -94,15 +85,14 @@ def _streamed(method: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncI
 class DiffServicer(rpc.DiffServiceServicer):
     """``DiffService``."""
 
-    def __init__(self, service: Service, guard: _Guard, metrics: Metrics, limits: Limits) -> None:
-        self._service, self._guard, self._metrics, self._limits = service, guard, metrics, limits
+    def __init__(self, service: Service, authority: Authority, metrics: Metrics, limits: Limits) -> None:
+        self._service, self._authority, self._metrics, self._limits = service, authority, metrics, limits
         self.sessions = Sessions(lambda: asyncio.get_running_loop().time())
 
     @_streamed
     async def Diff(self, messages: Any, context: Any) -> AsyncIterator[pb.DiffChunk]:  # noqa: N802  (gRPC's name)
-        owner = await self._guard.owner(context, SUBMIT)
-        carrier = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        with span("dagmanager.diff", carrier):
+        owner = await _caller(self._authority, context, SUBMIT)
+        with span("dagmanager.diff", _metadata(context)):
             diff_id, left = await self._begin(messages, owner)
         async for chunk in self._send(diff_id, left, messages):
             yield chunk
@@ -182,7 +172,7 @@ class DiffServicer(rpc.DiffServiceServicer):
 
     @_unary
     async def Release(self, request: pb.ReleaseRequest, context: Any) -> pb.ReleaseReply:  # noqa: N802
-        await self._guard.owner(context, SUBMIT)
+        await _caller(self._authority, context, SUBMIT)
         _bounded([request.strategy_id])
         return pb.ReleaseReply(topics=await self._service.release(request.strategy_id))
 
@@ -195,18 +185,18 @@ class DiffServicer(rpc.DiffServiceServicer):
 class TagQueryServicer(rpc.TagQueryServicer):
     """``TagQuery``."""
 
-    def __init__(self, service: Service, guard: _Guard) -> None:
-        self._service, self._guard = service, guard
+    def __init__(self, service: Service, authority: Authority) -> None:
+        self._service, self._authority = service, authority
 
     @_streamed
     async def Queues(self, request: pb.QueueRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
-        await self._guard.owner(context, READ)
+        await _caller(self._authority, context, READ)
         for part in _parts(await self._service.queues(_query(request))):
             yield part
 
     @_streamed
     async def Nodes(self, request: pb.NodeRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
-        await self._guard.owner(context, READ)
+        await _caller(self._authority, context, READ)
         _bounded(request.tags)
         for part in _parts(await self._service.nodes(list(request.tags))):
             yield part
@@ -215,14 +205,14 @@ class TagQueryServicer(rpc.TagQueryServicer):
 class AdminServicer(rpc.AdminServiceServicer):
     """``AdminService``."""
 
-    def __init__(self, service: Service, guard: _Guard, limits: Limits) -> None:
-        self._service, self._guard, self._limits = service, guard, limits
+    def __init__(self, service: Service, authority: Authority) -> None:
+        self._service, self._authority = service, authority
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rate = RateLimitItemPerSecond(_STATS_A_SECOND)
 
     @_streamed
     async def Cleanup(self, request: pb.CleanupRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
-        await self._guard.owner(context, OPERATE)
+        await _caller(self._authority, context, OPERATE)
         _bounded([request.sentinel])
         asked = CleanupRequest(sentinel=request.sentinel or None, dry_run=request.dry_run)
         for part in _parts(await self._service.cleanup(asked)):
@@ -230,7 +220,7 @@ class AdminServicer(rpc.AdminServiceServicer):
 
     @_streamed
     async def GetQueueStats(self, request: pb.QueueRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
-        owner = await self._guard.owner(context, READ)
+        owner = await _caller(self._authority, context, READ)
         if not await self._limiter.hit(self._rate, owner):
             raise RefusedError(f"more than {_STATS_A_SECOND} questions a second", status=429, hint="slow down")
         for part in _parts(await self._service.stats(_query(request))):
@@ -238,7 +228,7 @@ class AdminServicer(rpc.AdminServiceServicer):
 
     @_streamed
     async def RedoDiff(self, request: pb.RedoRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
-        owner = await self._guard.owner(context, OPERATE)
+        owner = await _caller(self._authority, context, OPERATE)
         _bounded([request.sentinel])
         asked = RedoRequest(request.sentinel, request.dag, owner, rollback=request.rollback, dry_run=request.dry_run)
         for part in _parts([await self._service.redo(asked)]):
@@ -249,10 +239,9 @@ async def add_to(
     server: grpc.aio.Server, service: Service, authority: Authority, metrics: Metrics, limits: Limits
 ) -> None:
     """Add all services, and the standard health service, to a server."""
-    guard = _Guard(authority)
-    rpc.add_DiffServiceServicer_to_server(DiffServicer(service, guard, metrics, limits), server)
-    rpc.add_TagQueryServicer_to_server(TagQueryServicer(service, guard), server)
-    rpc.add_AdminServiceServicer_to_server(AdminServicer(service, guard, limits), server)
+    rpc.add_DiffServiceServicer_to_server(DiffServicer(service, authority, metrics, limits), server)
+    rpc.add_TagQueryServicer_to_server(TagQueryServicer(service, authority), server)
+    rpc.add_AdminServiceServicer_to_server(AdminServicer(service, authority), server)
     checks = health.aio.HealthServicer()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)  # the process; /status tells of its dependencies
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -11,11 +11,13 @@ from qmtl.gateway.state import Gateway, gateway_of
 from qmtl.wire import problems
 from qmtl.wire.auth import CALLBACK
 from qmtl.wire.bodies import read_json
-from qmtl.wire.events import FROM_DAG_MANAGER, SENTINEL_WEIGHT, Event, parse
+from qmtl.wire.decoding import decoded
+from qmtl.wire.events import FROM_DAG_MANAGER, SENTINEL_WEIGHT, Event
 
 router = APIRouter(tags=["callbacks"])
 
 _BOUND = 4 * 2**20
+_decoder = msgspec.json.Decoder(Event)
 
 
 @router.post(
@@ -44,13 +46,7 @@ async def take(gateway: Gateway, told: Event) -> None:
 
 
 def _parsed(raw: bytes) -> Event:
-    try:
-        told = parse(raw)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        raise DocumentError(text, pointer=place.rstrip("`").replace(".", "/")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DocumentError(f"this is not JSON: {error}", pointer="") from None
+    told = decoded(_decoder, raw, "event")
     if told.type not in FROM_DAG_MANAGER:
         known = ", ".join(sorted(FROM_DAG_MANAGER))
         raise DocumentError(f"unknown type {told.type[:60]!r}", pointer="/type", hint=f"one of {known}")

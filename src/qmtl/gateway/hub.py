@@ -42,7 +42,7 @@ class Listener:
 
     def offer(self, order: Order, event: Event, encoded: bytes) -> None:
         """Keep an event if it is asked for; never blocks."""
-        if self._lagged or (self._subject is not None and event.subject not in {self._subject, ""}):
+        if self._lagged or not _concerns(event, self._subject):
             return
         if len(self._events) >= _BOUND:
             self._lagged = True
@@ -120,7 +120,7 @@ class Hub:
             last: Order = ()
             async for position, event in self._replay(after):
                 last = _order(position)
-                if subject is None or event.subject in {subject, ""}:
+                if _concerns(event, subject):
                     yield [msgspec.json.encode(event)]
             while True:
                 events = await listener.next()
@@ -136,6 +136,11 @@ class Hub:
                 return
             for position, event in found:
                 yield position, event
+
+
+def _concerns(event: Event, subject: str | None) -> bool:
+    """Whether a listener of a subject, or of all, is told; events without a subject concern everybody."""
+    return subject is None or event.subject in {subject, ""}
 
 
 def _order(position: str) -> Order:

@@ -16,9 +16,9 @@ from qmtl.errors import NotAllowedError, QmtlError, RefusedError
 from qmtl.gateway import models
 from qmtl.gateway.hub import LaggedError
 from qmtl.gateway.state import Gateway, gateway_of
-from qmtl.interval import parse_interval
+from qmtl.interval import read_interval
 from qmtl.wire import problems
-from qmtl.wire.auth import READ
+from qmtl.wire.auth import READ, allowed
 from qmtl.wire.events import LAGGED, QUEUE_GC, QUEUE_UPDATE, Event, event
 from qmtl.wire.messages import QueueInfo, QueueQuery
 
@@ -116,7 +116,7 @@ async def listen(socket: WebSocket, strategy_id: str | None = None, last_event_i
     gateway: Gateway = socket.app.state.gateway
     try:
         header = socket.headers.get("authorization") or f"Bearer {socket.query_params.get('token', '')}"
-        (await gateway.principal(header)).need(READ)
+        await allowed(gateway.parts.authority, header, READ)
     except NotAllowedError as error:
         await socket.close(_POLICY, error.message)
         return
@@ -161,7 +161,7 @@ def _query(tags: str, interval: str | None, match: Literal["any", "all"]) -> Que
     if not wanted:
         raise RefusedError("there is no tag", status=422, hint="tags=a,b")
     try:
-        seconds = None if interval is None else parse_interval(int(interval) if interval.isdigit() else interval)
+        seconds = None if interval is None else read_interval(interval)
     except QmtlError as error:
         raise RefusedError(error.message, status=422, pointer="interval", hint=error.hint) from None
     return QueueQuery(tags=wanted, interval=seconds, match=match)

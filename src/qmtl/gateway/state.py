@@ -1,10 +1,8 @@
-"""What one Gateway process holds: its parts, its loops, its limits."""
+"""State of one Gateway process: its loops, its limits."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -16,60 +14,9 @@ from qmtl.checkup import Checkup
 from qmtl.errors import QmtlError, RefusedError
 from qmtl.gateway.hub import Hub
 from qmtl.gateway.ingest import Ingest, Stores
-from qmtl.gateway.worker import Parts as WorkerParts
+from qmtl.gateway.parts import Parts, Settings
 from qmtl.gateway.worker import Worker
-from qmtl.ports.dag_manager import DagManager
-from qmtl.ports.dependency import Dependency
-from qmtl.ports.event_bus import EventBus
-from qmtl.ports.locks import Locks
-from qmtl.ports.strategy_store import StrategyStore
-from qmtl.ports.work_queue import WorkQueue
-from qmtl.telemetry.metrics import Metrics
-from qmtl.wire.auth import Authority, KeySet, Principal, bearer
-from qmtl.wire.dag import Limits
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a Gateway behaves.
-
-    Attributes
-    ----------
-    ttl_s : float
-        So long the same graph of the same owner is the same strategy, in seconds.
-    map_wait_s : float
-        So long an answer waits for its queue map, in seconds; under load it does not wait.
-    rate : int
-        Submissions a second of one owner.
-    workers : int
-        Loops in this process; 0 where separate processes work.
-    """
-
-    ttl_s: float = 7 * 86_400.0
-    map_wait_s: float = 1.0
-    lease_s: float = 30.0
-    rate: int = 5000
-    workers: int = 2
-    sentinels: bool = True
-    limits: Limits = field(default_factory=Limits)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a Gateway works with; ``now`` gives seconds UTC."""
-
-    strategies: StrategyStore
-    queue: WorkQueue
-    locks: Locks
-    bus: EventBus
-    dag_manager: DagManager
-    authority: Authority
-    metrics: Metrics
-    now: Callable[[], float]
-
-    def dependencies(self) -> tuple[Dependency, ...]:
-        """Return everything that may be down."""
-        return (self.strategies, self.queue, self.locks, self.bus, self.dag_manager)
+from qmtl.wire.auth import Principal, allowed
 
 
 class Gateway:
@@ -84,27 +31,12 @@ class Gateway:
         self.checkup = Checkup(parts.dependencies())
         self.loops: asyncio.Task[None] | None = None
 
-    def worker_parts(self) -> WorkerParts:
-        """Return what the workers of this process work with."""
-        parts = self.parts
-        return WorkerParts(
-            strategies=parts.strategies,
-            queue=parts.queue,
-            locks=parts.locks,
-            bus=parts.bus,
-            dag_manager=parts.dag_manager,
-            metrics=parts.metrics,
-            now=parts.now,
-            lease_s=self.settings.lease_s,
-            sentinels=self.settings.sentinels,
-        )
-
     async def run(self) -> None:
         """Run the loops until cancelled; one that ends with an error ends all."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.hub.run())
             for _ in range(self.settings.workers):
-                group.create_task(Worker(self.worker_parts(), self.ingest.woken).run())
+                group.create_task(Worker(self.parts, self.settings, self.ingest.woken).run())
 
     async def ended(self) -> None:
         """Return when the loops have ended, which they never should; raise what ended them."""
@@ -122,18 +54,9 @@ class Gateway:
             return {**own, "ok": False}
         return {"ok": own["ok"] and behind["ok"], "dependencies": own["dependencies"] | behind["dependencies"]}
 
-    async def principal(self, authorization: str | None) -> Principal:
-        """Return who asks. A key set may have to be fetched, so it is asked in a thread."""
-        authority, token = self.parts.authority, bearer(authorization)
-        if isinstance(authority, KeySet):
-            return await asyncio.to_thread(authority.verify, token)
-        return authority.verify(token)
-
     async def allow(self, request: Request, scope: str) -> Principal:
         """Return who sends a request, if that is allowed."""
-        principal = await self.principal(request.headers.get("authorization"))
-        principal.need(scope)
-        return principal
+        return await allowed(self.parts.authority, request.headers.get("authorization"), scope)
 
     async def throttle(self, owner: str) -> None:
         """Refuse with 429 what is above the rate of an owner."""

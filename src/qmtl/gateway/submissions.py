@@ -14,6 +14,7 @@ import msgspec
 from qmtl.errors import DocumentError, RefusedError
 from qmtl.ports.strategy_store import Submission
 from qmtl.wire.dag import Limits, TooLargeError, read
+from qmtl.wire.decoding import decoded
 from qmtl.wire.messages import RUN_TYPES
 
 _META_BOUND = 16_384
@@ -59,7 +60,7 @@ def submission(
     DocumentError
         The pointer starts with ``/dag_json`` where the document is at fault.
     """
-    body = _body(raw)
+    body = decoded(_decoder, raw, "body")
     if body.run_type not in RUN_TYPES:
         known = ", ".join(sorted(set(RUN_TYPES.values())))
         raise DocumentError(f"unknown run type {body.run_type[:40]!r}", pointer="/run_type", hint=f"one of {known}")
@@ -75,18 +76,6 @@ def submission(
     meta = {**_meta(body.meta), "trace": trace, **({"idempotency_key": key} if key else {})}
     identifier = f"s-{uuid.uuid4().hex}"
     return Submission(identifier, same, owner, run_type, dag, document.dag_hash, meta, at)
-
-
-def _body(raw: bytes) -> Body:
-    try:
-        return _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        raise DocumentError(text, pointer=place.rstrip("`").replace(".", "/")) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"this is not JSON: {error}", pointer="") from None
-    except RecursionError:
-        raise DocumentError("the body is nested too deeply", pointer="") from None
 
 
 def _dag(raw: bytes) -> bytes:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from qmtl.errors import (
     ConflictError,
@@ -22,13 +22,10 @@ from qmtl.errors import (
     UnavailableError,
 )
 from qmtl.gateway.lifecycle import FINAL, UNFINISHED, advance
-from qmtl.ports.dag_manager import DagManager
+from qmtl.gateway.parts import Parts, Settings
 from qmtl.ports.event_bus import EventBus
-from qmtl.ports.locks import Locks
-from qmtl.ports.strategy_store import Placement, Stored, StrategyStore, Transition
-from qmtl.ports.work_queue import WorkQueue
+from qmtl.ports.strategy_store import Placement, Stored, Transition
 from qmtl.telemetry.logs import logger
-from qmtl.telemetry.metrics import Metrics
 from qmtl.telemetry.tracing import span
 from qmtl.wire.events import PROGRESS, QUEUE_MAP, Event, event
 from qmtl.wire.messages import RUN_TYPES, DiffAnswer, DiffRequest, Sentinel
@@ -52,26 +49,11 @@ _FAULTS = (ServiceError, ArithmeticError, AssertionError, AttributeError, Lookup
 _log = logger("gateway")
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a worker works with; ``now`` gives seconds UTC."""
-
-    strategies: StrategyStore
-    queue: WorkQueue
-    locks: Locks
-    bus: EventBus
-    dag_manager: DagManager
-    metrics: Metrics
-    now: Callable[[], float]
-    lease_s: float = 30.0
-    sentinels: bool = True
-
-
 class Worker:
     """One loop; several may run, in one process or many."""
 
-    def __init__(self, parts: Parts, woken: asyncio.Event) -> None:
-        self._parts, self._woken = parts, woken
+    def __init__(self, parts: Parts, settings: Settings, woken: asyncio.Event) -> None:
+        self._parts, self._settings, self._woken = parts, settings, woken
         self._pause_s = 0.0
         self._swept_at = 0.0
 
@@ -97,7 +79,7 @@ class Worker:
 
     async def _round(self) -> bool:
         await self._refill()
-        claimed = await self._parts.queue.claim(_BATCH, self._parts.lease_s)
+        claimed = await self._parts.queue.claim(_BATCH, self._settings.lease_s)
         if claimed:
             await self._work(claimed)
         return len(claimed) == _BATCH
@@ -125,10 +107,10 @@ class Worker:
     # ------------------------------------------------------------------------------------- work
 
     async def _work(self, claimed: list[str]) -> None:
-        tokens = await self._parts.locks.acquire([f"lock:{one}" for one in claimed], self._parts.lease_s)
+        tokens = await self._parts.locks.acquire([f"lock:{one}" for one in claimed], self._settings.lease_s)
         mine = {name.removeprefix("lock:"): token for name, token in tokens.items()}
         try:
-            async with asyncio.timeout(self._parts.lease_s):
+            async with asyncio.timeout(self._settings.lease_s):
                 settled = await self._settle(mine)
             await self._parts.queue.done(settled)
         except TimeoutError:
@@ -175,7 +157,7 @@ class Worker:
             run_type=RUN_TYPES[stored.run_type],
             dag=dag,
             owner=stored.owner,
-            sentinel=_sentinel(stored) if self._parts.sentinels else None,
+            sentinel=_sentinel(stored) if self._settings.sentinels else None,
         )
         try:
             with span("gateway.map", stored.meta.get("trace", {}), {"qmtl.strategy_id": stored.strategy_id}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -104,6 +105,15 @@ class KeySet:
 
 
 Authority = Anybody | Shared | KeySet
+
+
+async def allowed(authority: Authority, header: str | None, scope: str) -> Principal:
+    """Return who an Authorization header is of, if that may be done; NotAllowedError says why not."""
+    token = bearer(header)
+    remote = isinstance(authority, KeySet)  # its keys may have to be fetched
+    found = await asyncio.to_thread(authority.verify, token) if remote else authority.verify(token)
+    found.need(scope)
+    return found
 
 
 def new_secret() -> str:

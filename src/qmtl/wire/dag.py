@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -12,9 +11,9 @@ import msgspec
 
 from qmtl.errors import DocumentError
 from qmtl.graph.identity import Parts, crc32, node_id
+from qmtl.wire.decoding import decoded
 
 VERSION = "qmtl.dag/1"
-_PLACE = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
 
 
 class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,7 +106,7 @@ def read(raw: bytes, limits: Limits = Limits()) -> Document:
     """
     if len(raw) > limits.size:
         raise TooLargeError(f"the document has {len(raw):,} bytes, {limits.size:,} are allowed", pointer="")
-    document = _decoded(raw)
+    document = decoded(_decoder, raw, "document")
     if document.version != VERSION:
         raise DocumentError(
             f"unknown version {document.version[:40]!r}", pointer="/version", hint=f"this program reads {VERSION}"
@@ -126,23 +125,6 @@ def read(raw: bytes, limits: Limits = Limits()) -> Document:
 def dag_hash(node_ids: set[str]) -> str:
     """Return the digest of a set of nodes, 64 hex characters: equal graphs are equal whatever their order and names."""
     return hashlib.sha256("\n".join(sorted(node_ids)).encode()).hexdigest()
-
-
-def _decoded(raw: bytes) -> _Document:
-    try:
-        return _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `$")
-        raise DocumentError(text, pointer=_pointer(place.rstrip("`"))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"this is not JSON: {error}", pointer="") from None
-    except RecursionError:
-        raise DocumentError("the document is nested too deeply", pointer="") from None
-
-
-def _pointer(place: str) -> str:
-    """Turn msgspec's ``.nodes[3].crc32`` into ``/nodes/3/crc32``."""
-    return "".join(f"/{name or index.replace('...', '*')}" for name, index in _PLACE.findall(place))
 
 
 def _verify(entry: Entry, pointer: str, seen: set[str], limits: Limits) -> None:

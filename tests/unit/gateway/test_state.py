@@ -9,7 +9,7 @@ import pytest
 from qmtl.backends.dag_manager import Access, RemoteDagManager
 from qmtl.cli import wiring
 from qmtl.errors import RefusedError
-from qmtl.gateway.state import Settings
+from qmtl.gateway.parts import Settings
 from qmtl.telemetry.metrics import Metrics
 from qmtl.wire.auth import Anybody
 

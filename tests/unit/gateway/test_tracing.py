@@ -17,7 +17,7 @@ from qmtl.backends.dag_manager import Access, RemoteDagManager
 from qmtl.cli import wiring
 from qmtl.dagmanager.servicer import add_to
 from qmtl.gateway.app import application
-from qmtl.gateway.state import Settings
+from qmtl.gateway.parts import Settings
 from qmtl.gateway.strategies import submit
 from qmtl.telemetry.metrics import Metrics
 from qmtl.wire.auth import Anybody

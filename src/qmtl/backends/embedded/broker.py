@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Sequence
-from pathlib import Path
 
-from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.embedded.sqlite import IN, SqlitePart, listed
 from qmtl.backends.topic_names import folded, refusal
 from qmtl.ports.broker import Broker, TopicInfo, TopicSpec
 
@@ -16,22 +14,12 @@ CREATE TABLE IF NOT EXISTS topics (
     name TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, retention_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
-_IN = "(SELECT value FROM json_each(?))"
 
 
-class SqliteBroker(Broker):
+class SqliteBroker(SqlitePart, Broker):
     """Topics in one file, with one replica each."""
 
-    kind = "sqlite"
-
-    def __init__(self, path: Path | str) -> None:
-        self._db = Database(path, SCHEMA, self.role)
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
+    schema = SCHEMA
 
     async def create(self, topics: Sequence[TopicSpec]) -> dict[str, str]:
         def insert(db: sqlite3.Connection) -> dict[str, str]:
@@ -51,13 +39,13 @@ class SqliteBroker(Broker):
         return set(await self.describe(names))
 
     async def describe(self, names: Sequence[str]) -> dict[str, TopicInfo]:
-        sql = f"SELECT name, partitions, retention_ms FROM topics WHERE name IN {_IN}"
-        rows = await self._db.read(lambda db: db.execute(sql, [json.dumps(list(names))]).fetchall())
+        sql = f"SELECT name, partitions, retention_ms FROM topics WHERE name {IN}"
+        rows = await self._db.read(lambda db: db.execute(sql, [listed(names)]).fetchall())
         return {row[0]: TopicInfo(row[0], row[1], 1, row[2], records=0) for row in rows}
 
     async def delete(self, names: Sequence[str]) -> None:
-        sql = f"DELETE FROM topics WHERE name IN {_IN}"
-        await self._db.write(lambda db: db.execute(sql, [json.dumps(list(names))]))
+        sql = f"DELETE FROM topics WHERE name {IN}"
+        await self._db.write(lambda db: db.execute(sql, [listed(names)]))
 
     async def topics(self) -> list[str]:
         return await self._db.read(lambda db: [row[0] for row in db.execute("SELECT name FROM topics ORDER BY name")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.embedded.sqlite import SqlitePart
 from qmtl.ports.event_bus import EventBus
 from qmtl.wire.events import Event, parse
 
@@ -20,20 +20,15 @@ CREATE TABLE IF NOT EXISTS bus (
 """
 
 
-class SqliteBus(EventBus):
+class SqliteBus(SqlitePart, EventBus):
     """The last ``keep`` events in one file."""
 
-    kind = "sqlite"
+    schema = SCHEMA
 
     def __init__(self, path: Path | str, keep: int = 100_000) -> None:
-        self._db, self._keep = Database(path, SCHEMA, self.role), keep
+        super().__init__(path)
+        self._keep = keep
         self._arrived = asyncio.Condition()
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
 
     async def publish(self, events: Sequence[Event]) -> None:
         rows = [(event.id, msgspec.json.encode(event)) for event in events]

@@ -6,10 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.embedded.sqlite import IN, SqlitePart, listed
 from qmtl.backends.standing import Standing, StandingQueue, admitted
 from qmtl.errors import ServiceError
 from qmtl.graph.identity import Parts
@@ -65,7 +64,6 @@ CREATE INDEX IF NOT EXISTS sentinel_uses_by_strategy ON sentinel_uses (strategy_
 
 #: So long a late diff of an ended strategy is recognised, in seconds.
 _REMEMBERED_S = 7 * 86_400.0
-_IN = "(SELECT value FROM json_each(?))"
 _PARTS = "SELECT node_id, node_type, code_hash, config_hash, schema_hash"
 _EMITTED = """SELECT e.node_id, e.domain, e.buffering_since, q.topic, q.node_id, q.domain, q.quality, q.interval,
     q.tags, q.state, q.producer, q.created_by, q.created_at, q.released_at"""
@@ -73,19 +71,10 @@ _PINNED = """EXISTS (SELECT 1 FROM emissions e JOIN sentinel_nodes n ON n.node_i
     JOIN sentinels v ON v.version = n.version WHERE e.topic = q.topic AND v.traffic_weight > 0)"""
 
 
-class SqliteGraph(VersionedGraph):
+class SqliteGraph(SqlitePart, VersionedGraph):
     """Graph and versions in one file."""
 
-    kind = "sqlite"
-
-    def __init__(self, path: Path | str) -> None:
-        self._db = Database(path, SCHEMA, self.role)
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
+    schema = SCHEMA
 
     async def fetch(self, wanted: Sequence[Wanted]) -> Known:
         return await self._db.read(lambda db: _fetch(db, wanted))
@@ -111,8 +100,8 @@ class SqliteGraph(VersionedGraph):
     async def mark(self, topics: Sequence[str], state: str, unused_since: float | None = None) -> list[str]:
         unused = f"AND released_at <= ? AND topic NOT IN (SELECT topic FROM uses) AND NOT {_PINNED}"
         condition = unused if unused_since is not None else "AND state = 'pending'" if state == READY else ""
-        sql = f"UPDATE queues AS q SET state = ? WHERE topic IN {_IN} {condition}"
-        values = [state, json.dumps(list(topics)), *([unused_since] if unused_since is not None else [])]
+        sql = f"UPDATE queues AS q SET state = ? WHERE topic {IN} {condition}"
+        values = [state, listed(topics), *([unused_since] if unused_since is not None else [])]
         return await self._db.write(lambda db: _column(db.execute(sql + " RETURNING topic", values)))
 
     async def forget(self, topics: Sequence[str]) -> list[str]:
@@ -133,8 +122,8 @@ class SqliteGraph(VersionedGraph):
 
 def _fetch(db: sqlite3.Connection, wanted: Sequence[Wanted]) -> Known:
     known = Known()
-    ids = json.dumps(list({one.node_id for one in wanted}))
-    for node_id, *parts in _tuples(db, f"{_PARTS} FROM nodes WHERE node_id IN {_IN}", ids):
+    ids = listed({one.node_id for one in wanted})
+    for node_id, *parts in _tuples(db, f"{_PARTS} FROM nodes WHERE node_id {IN}", ids):
         known.nodes[node_id] = Parts(*parts)
     _emissions(db, ids, known)
     missing = orphans(wanted, known)
@@ -144,7 +133,7 @@ def _fetch(db: sqlite3.Connection, wanted: Sequence[Wanted]) -> Known:
     rows = _by(db, "nodes", "code_hash", {code for code, _ in pairs})
     for node in (_node(row) for row in rows if (row["code_hash"], row["config_hash"]) in pairs):
         known.near.setdefault((node.code_hash, node.config_hash), []).append(node)
-    _emissions(db, json.dumps([node.node_id for nodes in known.near.values() for node in nodes]), known)
+    _emissions(db, listed([node.node_id for nodes in known.near.values() for node in nodes]), known)
     topics = {topic for one in missing for topic in one.topics}
     known.queues.update({row["topic"]: _queue(row) for row in _by(db, "queues", "topic", topics)})
     return known
@@ -152,7 +141,7 @@ def _fetch(db: sqlite3.Connection, wanted: Sequence[Wanted]) -> Known:
 
 def _emissions(db: sqlite3.Connection, ids: str, known: Known) -> None:
     """Learn the emissions of nodes, and their queues."""
-    sql = f"{_EMITTED} FROM emissions e JOIN queues q USING (topic) WHERE e.node_id IN {_IN}"
+    sql = f"{_EMITTED} FROM emissions e JOIN queues q USING (topic) WHERE e.node_id {IN}"
     for node_id, domain, since, *queue in _tuples(db, sql, ids):
         known.emissions[node_id, domain] = Emission(node_id, domain, queue[0], since)
         known.queues[queue[0]] = _queue(queue)
@@ -169,7 +158,7 @@ def _standing(db: sqlite3.Connection, changes: Sequence[Change]) -> Standing:
     ids = {one.node_id for change in changes for one in change.emissions}
     topics = {topic for change in changes for topic in (*change.uses, *(queue.topic for queue in change.queues))}
     queues = _tuples(
-        db, f"SELECT topic, node_id, domain, state, created_by FROM queues WHERE topic IN {_IN}", _json(topics)
+        db, f"SELECT topic, node_id, domain, state, created_by FROM queues WHERE topic {IN}", listed(topics)
     )
     return Standing(
         released={row["strategy_id"] for row in _by(db, "released", "strategy_id", {c.strategy_id for c in changes})},
@@ -190,12 +179,12 @@ def _apply(db: sqlite3.Connection, change: Change) -> None:
         " WHERE buffering_since IS NOT NULL AND excluded.buffering_since IS NULL",
         [(e.node_id, e.domain, e.topic, e.buffering_since) for e in change.emissions],
     )
-    uses = _json(change.uses)
+    uses = listed(change.uses)
     db.execute("INSERT OR IGNORE INTO uses SELECT ?, value FROM json_each(?)", (change.strategy_id, uses))
-    sql = f"UPDATE queues SET released_at = NULL WHERE topic IN {_IN} AND released_at IS NOT NULL"
+    sql = f"UPDATE queues SET released_at = NULL WHERE topic {IN} AND released_at IS NOT NULL"
     db.execute(sql, [uses])
-    produces = json.dumps(change.produces)
-    sql = f"UPDATE queues SET producer = ? WHERE producer IS NULL AND topic IN {_IN}"
+    produces = listed(change.produces)
+    sql = f"UPDATE queues SET producer = ? WHERE producer IS NULL AND topic {IN}"
     db.execute(sql, [change.strategy_id, produces])
     if change.sentinel is not None:
         _apply_sentinel(db, change)
@@ -207,7 +196,7 @@ def _apply_sentinel(db: sqlite3.Connection, change: Change) -> None:
     row = (version, change.sentinel.commit_hash, change.sentinel.release_tag, 0.0, change.at, None)
     sql = f"INSERT INTO sentinels VALUES ({_marks(6)}) ON CONFLICT DO UPDATE SET released_at = NULL"
     db.execute(sql, row)
-    nodes = _json(change.sentinel_nodes)
+    nodes = listed(change.sentinel_nodes)
     db.execute("INSERT OR IGNORE INTO sentinel_nodes SELECT value, ? FROM json_each(?)", (version, nodes))
     db.execute("INSERT OR IGNORE INTO sentinel_uses VALUES (?, ?)", (version, change.strategy_id))
 
@@ -221,12 +210,12 @@ def _release(db: sqlite3.Connection, strategy_id: str, at: float) -> list[str]:
         WHERE producer = ?""",
         [strategy_id],
     )
-    sql = f"UPDATE queues SET released_at = ? WHERE topic IN {_IN} AND topic NOT IN (SELECT topic FROM uses)"
-    db.execute(sql, [at, json.dumps(topics)])
+    sql = f"UPDATE queues SET released_at = ? WHERE topic {IN} AND topic NOT IN (SELECT topic FROM uses)"
+    db.execute(sql, [at, listed(topics)])
     versions = _column(db.execute("DELETE FROM sentinel_uses WHERE strategy_id = ? RETURNING version", [strategy_id]))
-    sql = f"""UPDATE sentinels SET released_at = ? WHERE version IN {_IN}
+    sql = f"""UPDATE sentinels SET released_at = ? WHERE version {IN}
         AND version NOT IN (SELECT version FROM sentinel_uses)"""
-    db.execute(sql, [at, json.dumps(versions)])
+    db.execute(sql, [at, listed(versions)])
     return sorted(topics)
 
 
@@ -234,7 +223,7 @@ def _nodes(db: sqlite3.Connection, tags: Sequence[str], limit: int) -> list[Node
     sql = f"""SELECT *, (SELECT json_group_array(topic) FROM emissions e WHERE e.node_id = n.node_id) AS topics,
         (SELECT json_group_array(DISTINCT strategy_id) FROM emissions e JOIN uses u ON u.topic = e.topic
             WHERE e.node_id = n.node_id) AS strategies
-        FROM nodes n WHERE (SELECT count(*) FROM json_each(n.tags) WHERE value IN {_IN}) = ?
+        FROM nodes n WHERE (SELECT count(*) FROM json_each(n.tags) WHERE value {IN}) = ?
         ORDER BY created_at DESC, node_id LIMIT ?"""
     wanted = sorted(set(tags))
     return [
@@ -250,7 +239,7 @@ def _nodes(db: sqlite3.Connection, tags: Sequence[str], limit: int) -> list[Node
             owner=row["owner"],
             created_at=row["created_at"],
         )
-        for row in db.execute(sql, [json.dumps(wanted), len(wanted), limit])
+        for row in db.execute(sql, [listed(wanted), len(wanted), limit])
     ]
 
 
@@ -261,9 +250,9 @@ def _queues(db: sqlite3.Connection, query: QueueQuery, limit: int) -> list[Queue
         (SELECT count(*) FROM uses u WHERE u.topic = q.topic) AS strategies
         FROM queues q JOIN nodes n USING (node_id)
         WHERE (? = 0 OR q.topic IN
-            (SELECT topic FROM queue_tags WHERE tag IN {_IN} GROUP BY topic HAVING count(*) >= ?))
+            (SELECT topic FROM queue_tags WHERE tag {IN} GROUP BY topic HAVING count(*) >= ?))
         AND (? IS NULL OR q.interval = ?) ORDER BY q.topic LIMIT ?"""
-    rows = db.execute(sql, [least, json.dumps(wanted), least, query.interval, query.interval, limit])
+    rows = db.execute(sql, [least, listed(wanted), least, query.interval, query.interval, limit])
     fields = [name for name in QueueInfo.__struct_fields__ if name not in {"tags", "pinned"}]
     return [
         QueueInfo(**{k: row[k] for k in fields}, tags=json.loads(row["tags"]), pinned=bool(row["pinned"]))
@@ -272,11 +261,11 @@ def _queues(db: sqlite3.Connection, query: QueueQuery, limit: int) -> list[Queue
 
 
 def _forget(db: sqlite3.Connection, topics: Sequence[str]) -> list[str]:
-    sql = f"DELETE FROM queues WHERE state = ? AND topic IN {_IN} RETURNING topic"
-    gone = _column(db.execute(sql, [DROPPING, json.dumps(list(topics))]))
-    listed = json.dumps(gone)
-    db.execute(f"DELETE FROM queue_tags WHERE topic IN {_IN}", [listed])
-    nodes = _column(db.execute(f"DELETE FROM emissions WHERE topic IN {_IN} RETURNING node_id", [listed]))
+    sql = f"DELETE FROM queues WHERE state = ? AND topic {IN} RETURNING topic"
+    gone = _column(db.execute(sql, [DROPPING, listed(topics)]))
+    dropped = listed(gone)
+    db.execute(f"DELETE FROM queue_tags WHERE topic {IN}", [dropped])
+    nodes = _column(db.execute(f"DELETE FROM emissions WHERE topic {IN} RETURNING node_id", [dropped]))
     _drop_nodes(db, nodes)
     return sorted(gone)
 
@@ -284,9 +273,9 @@ def _forget(db: sqlite3.Connection, topics: Sequence[str]) -> list[str]:
 def _drop_nodes(db: sqlite3.Connection, nodes: Sequence[str]) -> None:
     """Remove nodes that neither a queue nor a version nor the fields of a near node need."""
     db.execute(
-        f"""DELETE FROM nodes WHERE node_id IN {_IN} AND node_id NOT IN (SELECT node_id FROM emissions)
+        f"""DELETE FROM nodes WHERE node_id {IN} AND node_id NOT IN (SELECT node_id FROM emissions)
         AND node_id NOT IN (SELECT node_id FROM sentinel_nodes) AND node_id NOT IN (SELECT node_id FROM queues)""",
-        [json.dumps(list(nodes))],
+        [listed(nodes)],
     )
 
 
@@ -300,11 +289,7 @@ def _drop_sentinel(db: sqlite3.Connection, version: str) -> bool:
 
 
 def _by(db: sqlite3.Connection, table: str, column: str, values: Iterable[str]) -> Iterable[sqlite3.Row]:
-    return db.execute(f"SELECT * FROM {table} WHERE {column} IN {_IN}", [json.dumps([*values])])
-
-
-def _json(values: Iterable[str]) -> str:
-    return json.dumps([*values])
+    return db.execute(f"SELECT * FROM {table} WHERE {column} {IN}", [listed(values)])
 
 
 def _column(rows: Iterable[sqlite3.Row]) -> list[str]:

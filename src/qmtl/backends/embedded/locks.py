@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.embedded.sqlite import SqlitePart
 from qmtl.ports.locks import Locks
 
 SCHEMA = """
@@ -21,19 +21,14 @@ _MICROSECONDS = 1_000_000
 _DAY_S = 86_400.0
 
 
-class SqliteLocks(Locks):
+class SqliteLocks(SqlitePart, Locks):
     """Locks in one file; ``now`` gives seconds."""
 
-    kind = "sqlite"
+    schema = SCHEMA
 
     def __init__(self, path: Path | str, now: Callable[[], float]) -> None:
-        self._db, self._now = Database(path, SCHEMA, self.role), now
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
+        super().__init__(path)
+        self._now = now
 
     async def acquire(self, names: Sequence[str], ttl_s: float) -> dict[str, int]:
         now = self._now()

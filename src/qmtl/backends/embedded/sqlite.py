@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from qmtl.errors import UnavailableError
+from qmtl.ports.dependency import Dependency
 
 T = TypeVar("T")
+
+#: Follows a column: whether it is one of :func:`listed` values.
+IN = "IN (SELECT value FROM json_each(?))"
 
 #: A call that takes longer has failed, in seconds.
 DEADLINE_S = 30.0
@@ -96,3 +101,24 @@ class Database:
         if connection is not None:
             await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
             self._thread.shutdown(wait=False)
+
+
+class SqlitePart(Dependency):
+    """A backend in one file; a subclass gives its ``schema`` and the port whose role it plays."""
+
+    kind = "sqlite"
+    schema: ClassVar[str]
+
+    def __init__(self, path: Path | str) -> None:
+        self._db = Database(path, self.schema, self.role)
+
+    async def check(self) -> str:
+        return await self._db.version()
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
+def listed(values: Iterable[str]) -> str:
+    """Return texts as the one value that ``IN`` takes."""
+    return json.dumps([*values])

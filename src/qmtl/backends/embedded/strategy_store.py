@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-import msgspec
-
-from qmtl.backends.embedded.sqlite import Database
-from qmtl.ports.strategy_store import Accepted, LogEntry, Placement, Stored, StrategyStore, Submission, Transition
+from qmtl.backends.embedded.sqlite import IN, SqlitePart, listed
+from qmtl.backends.strategy_rows import COLUMNS, placement_bytes, stored
+from qmtl.ports.strategy_store import Accepted, LogEntry, Stored, StrategyStore, Submission, Transition
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS strategies (
@@ -28,48 +25,35 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_by_strategy ON events (strategy_id, seq);
 """
 
-#: Everything of a strategy but its document.
-COLUMNS = "strategy_id, seq, owner, run_type, dag_hash, meta, state, fence, placement, detail, submitted_at, updated_at"
-_IN = "(SELECT value FROM json_each(?))"
 
-
-class SqliteStrategies(StrategyStore):
+class SqliteStrategies(SqlitePart, StrategyStore):
     """Strategies in one file."""
 
-    kind = "sqlite"
-
-    def __init__(self, path: Path | str) -> None:
-        self._db = Database(path, SCHEMA, self.role)
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
+    schema = SCHEMA
 
     async def accept(self, submissions: Sequence[Submission], ttl_s: float) -> list[Accepted]:
         return await self._db.write(lambda db: [_accept(db, submission, ttl_s) for submission in submissions])
 
     async def get(self, strategy_ids: Sequence[str]) -> dict[str, Stored]:
-        sql = f"SELECT {COLUMNS} FROM strategies WHERE strategy_id IN {_IN}"
-        found = await self._db.read(lambda db: [_stored(row) for row in db.execute(sql, [_json(strategy_ids)])])
-        return {stored.strategy_id: stored for stored in found}
+        sql = f"SELECT {COLUMNS} FROM strategies WHERE strategy_id {IN}"
+        found = await self._db.read(lambda db: [stored(dict(row)) for row in db.execute(sql, [listed(strategy_ids)])])
+        return {one.strategy_id: one for one in found}
 
     async def dags(self, strategy_ids: Sequence[str]) -> dict[str, bytes]:
-        sql = f"SELECT strategy_id, dag FROM strategies WHERE strategy_id IN {_IN}"
-        return await self._db.read(lambda db: {row[0]: row[1] for row in db.execute(sql, [_json(strategy_ids)])})
+        sql = f"SELECT strategy_id, dag FROM strategies WHERE strategy_id {IN}"
+        return await self._db.read(lambda db: {row[0]: row[1] for row in db.execute(sql, [listed(strategy_ids)])})
 
     async def find(
         self, *, owner: str | None = None, states: Sequence[str] = (), before: int | None = None, limit: int = 100
     ) -> list[Stored]:
-        sql = f"""SELECT {COLUMNS} FROM strategies WHERE (? IS NULL OR owner = ?) AND (? OR state IN {_IN})
+        sql = f"""SELECT {COLUMNS} FROM strategies WHERE (? IS NULL OR owner = ?) AND (? OR state {IN})
             AND (? IS NULL OR seq < ?) ORDER BY seq DESC LIMIT ?"""
-        values = [owner, owner, not states, _json(states), before, before, limit]
-        return await self._db.read(lambda db: [_stored(row) for row in db.execute(sql, values)])
+        values = [owner, owner, not states, listed(states), before, before, limit]
+        return await self._db.read(lambda db: [stored(dict(row)) for row in db.execute(sql, values)])
 
     async def unfinished(self, states: Sequence[str], after: int, limit: int) -> list[tuple[int, str]]:
-        sql = f"SELECT seq, strategy_id FROM strategies WHERE state IN {_IN} AND seq > ? ORDER BY seq LIMIT ?"
-        values = [_json(states), after, limit]
+        sql = f"SELECT seq, strategy_id FROM strategies WHERE state {IN} AND seq > ? ORDER BY seq LIMIT ?"
+        values = [listed(states), after, limit]
         return await self._db.read(lambda db: [(row[0], row[1]) for row in db.execute(sql, values)])
 
     async def transition(self, transitions: Sequence[Transition]) -> list[bool]:
@@ -106,7 +90,7 @@ def _accept(db: sqlite3.Connection, new: Submission, ttl_s: float) -> Accepted:
 def _transition(db: sqlite3.Connection, step: Transition) -> bool:
     sql = """UPDATE strategies SET state = ?, fence = ?, updated_at = ?, placement = coalesce(?, placement),
         detail = coalesce(?, detail), key = iif(?, NULL, key) WHERE strategy_id = ? AND state = ? AND fence <= ?"""
-    placement = msgspec.json.encode(step.placement) if step.placement else None
+    placement = placement_bytes(step.placement)
     head = (step.target, step.fence, step.at, placement, step.detail, step.frees_key)
     if not db.execute(sql, (*head, step.strategy_id, step.source, step.fence)).rowcount:
         return False
@@ -117,13 +101,3 @@ def _transition(db: sqlite3.Connection, step: Transition) -> bool:
 def _record(db: sqlite3.Connection, strategy_id: str, source: str | None, target: str, cause: str, at: float) -> None:
     sql = "INSERT INTO events (strategy_id, source, target, cause, at) VALUES (?, ?, ?, ?, ?)"
     db.execute(sql, (strategy_id, source, target, cause, at))
-
-
-def _stored(row: sqlite3.Row) -> Stored:
-    found: dict[str, Any] = dict(row)
-    placement = msgspec.json.decode(found["placement"], type=Placement) if found["placement"] else None
-    return Stored(**(found | {"meta": json.loads(found["meta"]), "placement": placement}))
-
-
-def _json(values: Iterable[str]) -> str:
-    return json.dumps(list(values))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from qmtl.backends.embedded.sqlite import Database
+from qmtl.backends.embedded.sqlite import IN, SqlitePart, listed
 from qmtl.ports.work_queue import WorkQueue
 
 SCHEMA = """
@@ -19,19 +18,14 @@ CREATE TABLE IF NOT EXISTS settled (yes INTEGER PRIMARY KEY);
 """
 
 
-class SqliteQueue(WorkQueue):
+class SqliteQueue(SqlitePart, WorkQueue):
     """Items in one file; ``now`` gives seconds."""
 
-    kind = "sqlite"
+    schema = SCHEMA
 
     def __init__(self, path: Path | str, now: Callable[[], float]) -> None:
-        self._db, self._now = Database(path, SCHEMA, self.role), now
-
-    async def check(self) -> str:
-        return await self._db.version()
-
-    async def close(self) -> None:
-        await self._db.close()
+        super().__init__(path)
+        self._now = now
 
     async def push(self, items: Sequence[tuple[int, str]]) -> int:
         sql = "INSERT OR IGNORE INTO items (seq, id) VALUES (?, ?)"
@@ -49,8 +43,8 @@ class SqliteQueue(WorkQueue):
         return await self._db.write(take)
 
     async def done(self, ids: Sequence[str]) -> None:
-        sql = "DELETE FROM items WHERE id IN (SELECT value FROM json_each(?))"
-        await self._db.write(lambda db: db.execute(sql, [json.dumps(list(ids))]))
+        sql = f"DELETE FROM items WHERE id {IN}"
+        await self._db.write(lambda db: db.execute(sql, [listed(ids)]))
 
     async def depth(self) -> int:
         return await self._db.read(lambda db: int(db.execute("SELECT count(*) FROM items").fetchone()[0]))
