@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from qmtl.ports.broker import Broker
     from qmtl.ports.event_bus import EventBus
     from qmtl.ports.locks import Locks
+    from qmtl.ports.record_log import RecordLog
     from qmtl.ports.strategy_store import StrategyStore
     from qmtl.ports.version_store import VersionedGraph
     from qmtl.ports.work_queue import WorkQueue
@@ -36,6 +37,7 @@ _KNOWN = {
     "locks": {"sqlite": ("embedded.locks", "SqliteLocks", ""), "redis": ("redis", "RedisLocks", "redis")},
     "events": {"sqlite": ("embedded.event_bus", "SqliteBus", ""), "redis": ("redis", "RedisBus", "redis")},
     "broker": {"sqlite": ("embedded.broker", "SqliteBroker", ""), "kafka": ("kafka", "KafkaBroker", "kafka")},
+    "log": {"sqlite": ("embedded.record_log", "SqliteLog", ""), "kafka": ("kafka_log", "KafkaLog", "kafka")},
     "archive": {"file": ("embedded.blob_store", "FolderBlobs", "")},
 }
 _ALIASES = {"rediss": "redis", "neo4j+s": "neo4j", "bolt+s": "bolt"}
@@ -79,6 +81,11 @@ async def open_bus(url: str) -> EventBus:
 async def open_broker(url: str) -> Broker:
     """Open the administration of a broker; errors are those of :func:`open_graph`."""
     return await _open("broker", url)  # type: ignore[no-any-return]
+
+
+async def open_log(url: str) -> RecordLog:
+    """Open the records of a broker, at the URL of its administration; errors are those of :func:`open_graph`."""
+    return await _open("log", url)  # type: ignore[no-any-return]
 
 
 async def open_blobs(url: str) -> BlobStore:

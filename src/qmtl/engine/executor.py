@@ -38,6 +38,8 @@ class Executor:
             if not p.is_compiled and p.inputs
         }
         self._emitted: dict[str, Emitted] = {}
+        #: The user's node that is being computed, or in which the last run failed.
+        self.running: str | None = None
         self._feeds_after = _feeds_by_call(plan, self.program.calls, self._feeds)
 
     def run(self, watermark: int, chunks: Mapping[str, Chunk]) -> None:
@@ -101,7 +103,7 @@ class Executor:
                     f[start : start + n * source.width] = column.reshape(-1)
 
     def _run_user_node(self, identifier: str) -> None:
-        user_node = self.user_nodes[identifier]
+        user_node, self.running = self.user_nodes[identifier], identifier
         rows = self.program.rows(user_node.node.interval)
         emitted = self._emitted[identifier] = user_node.run(rows)
         mask = self.program.mask(identifier, len(rows))
@@ -113,6 +115,7 @@ class Executor:
             for name in (n for owner, n in self.program.columns if owner == identifier):
                 column = self.program.values(identifier, name, len(rows))
                 column[where] = _column(emitted.rows, _position(user_node, name, fields))
+        self.running = None
 
     def _user_rows(self, identifier: str) -> tuple[Ints, dict[str, Floats]]:
         emitted, recorder = self._emitted[identifier], self.user_nodes[identifier].recorder

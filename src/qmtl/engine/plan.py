@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from qmtl.errors import BuildError, OperatorError
 from qmtl.graph.dag import Dag
@@ -31,6 +31,8 @@ class PlanNode:
         Joined bars that one output depends on.
     warmup_s : int
         Seconds of unbroken bars from an aligned start until the end of the first output's bucket.
+    given : bool
+        Whether its records are read instead of computed.
     """
 
     node: Node
@@ -39,6 +41,7 @@ class PlanNode:
     fields: tuple[str, ...] | None
     lookback: int
     warmup_s: int
+    given: bool = False
 
     @property
     def width(self) -> int:
@@ -48,7 +51,12 @@ class PlanNode:
     @property
     def is_compiled(self) -> bool:
         """Whether a kernel computes it, rather than a user's Python function."""
-        return isinstance(self.node, OperatorNode)
+        return isinstance(self.node, OperatorNode) and not self.given
+
+    @property
+    def is_source(self) -> bool:
+        """Whether its records come from outside of the plan: a stream, or a node that somebody else computes."""
+        return self.given or isinstance(self.node, StreamInput)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,27 @@ class Plan:
             nodes[node.node_id] = _plan_node(node, dag.inputs[node.node_id], nodes, columns)
         return cls(dag, nodes, frozenset(nodes if keep is None else keep))
 
+    def part(self, local: Collection[str], fields: Mapping[str, tuple[str, ...]] | None = None) -> Plan:
+        """Return the plan that computes only some nodes, from what the others emitted; outputs are equal to the bit.
+
+        Parameters
+        ----------
+        local : collection of str
+            Ids to compute; their outputs are kept. What they read and is not among them is *given*.
+        fields : mapping of id to field names, optional
+            Of given nodes whose fields only their records tell.
+        """
+        read = {e.node.node_id for k in local for e in self.nodes[k].inputs if e.node is not None}
+        nodes: dict[str, PlanNode] = {}
+        columns = {k: known for k, p in self.nodes.items() if (known := (fields or {}).get(k) or p.fields) is not None}
+        for identifier, plan in self.nodes.items():
+            if identifier in local and plan.inputs:
+                nodes[identifier] = replace(_plan_node(plan.node, plan.inputs, nodes, columns), symbols=plan.symbols)
+            elif identifier in read:
+                known = columns.get(identifier, ())
+                nodes[identifier] = PlanNode(plan.node, (), plan.symbols, known, 1, plan.node.interval, given=True)
+        return Plan(self.dag, nodes, frozenset(k for k in local if k in nodes))
+
     def warmup(self, identifier: str) -> int:
         """Bars of the base streams needed before the first output of a node."""
         base = self.base_interval(identifier)
@@ -134,7 +163,7 @@ class Plan:
                     str(plan.lookback),
                     str(self.warmup(identifier)),
                     str(plan.width),
-                    "data" if isinstance(plan.node, StreamInput) else "kernel" if plan.is_compiled else "python",
+                    "data" if plan.is_source else "kernel" if plan.is_compiled else "python",
                 )
             )
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]

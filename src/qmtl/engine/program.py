@@ -19,7 +19,6 @@ from qmtl.engine import builtin
 from qmtl.engine.codegen import load_kernel
 from qmtl.engine.plan import Plan, PlanNode
 from qmtl.graph.expression import Edge
-from qmtl.graph.node import StreamInput
 from qmtl.graph.operator_node import OperatorNode
 
 _HEADER = 4
@@ -126,7 +125,7 @@ class Program:
         for interval in sorted({p.node.interval for p in self.plan.nodes.values()}):
             self.lanes[interval] = self._i.take(_HEADER, [0, 0, interval, builtin.NONE])
         for identifier, plan in self.plan.nodes.items():
-            if isinstance(plan.node, StreamInput):
+            if plan.is_source:
                 lane = self.lanes[plan.node.interval]
                 header = lane if self._is_alone(identifier) else self._i.take(3, [0, 0, plan.node.interval])
                 self.sources[identifier] = Source(header, 0, plan.width, plan.fields or ())
@@ -171,7 +170,7 @@ class Program:
         pending: list[tuple[int, int]] = self._lane_calls()
         calls: list[Call] = []
         for identifier, plan in self.plan.nodes.items():
-            if isinstance(plan.node, StreamInput):
+            if plan.is_source:
                 pending += self._place(identifier, plan)
             elif plan.is_compiled:
                 pending += self._operator(identifier, plan)
@@ -192,9 +191,7 @@ class Program:
     def _is_alone(self, stream: str) -> bool:
         """Whether a stream alone decides the rows of its lane: then its bars need no placing."""
         interval = self.plan.nodes[stream].node.interval
-        rivals = [
-            k for k, p in self.plan.nodes.items() if isinstance(p.node, StreamInput) and p.node.interval == interval
-        ]
+        rivals = [k for k, p in self.plan.nodes.items() if p.is_source and p.node.interval == interval]
         return rivals == [stream] and not self._shorter(interval)
 
     def _shorter(self, interval: int) -> list[int]:

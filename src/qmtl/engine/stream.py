@@ -14,6 +14,7 @@ from qmtl.engine.batch import Bars, Collector, Output, chunks
 from qmtl.engine.executor import Chunk, Executor
 from qmtl.engine.plan import Plan, PlanNode
 from qmtl.engine.program import Program
+from qmtl.engine.ring import Floats, Ints
 from qmtl.errors import DataFormatError, RunError
 from qmtl.interval import format_time
 
@@ -85,6 +86,8 @@ class StreamEngine:
     ----------
     plan : Plan
         What to compute; effects are made for the ids in ``plan.keep``.
+    capacity : int
+        Rows of a source that :meth:`advance` takes at once.
 
     Examples
     --------
@@ -100,9 +103,9 @@ class StreamEngine:
     [0, 1]
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self._executor = Executor(plan, _CAPACITY)
+    def __init__(self, plan: Plan, capacity: int = _CAPACITY) -> None:
+        self.plan, self.capacity = plan, capacity
+        self._executor = Executor(plan, capacity)
         self._fast = _FastPath.of(self._executor)
         self._effects = Effects(self)
         self._end = builtin.NONE
@@ -117,10 +120,7 @@ class StreamEngine:
         """
         end = event.end
         if end <= self._end:
-            raise DataFormatError(
-                f"an event for {format_time(end)} came after {format_time(self._end)}",
-                hint="seal bars in time order; late bars are a new revision",
-            )
+            self._check_later(end)
         self._end = end
         effects, fast, bars = self._effects, self._fast, event.bars
         effects.made = None
@@ -134,6 +134,41 @@ class StreamEngine:
             fast.f[place] = row[k]
         fast.tick(end, ts, row[0])
         return effects
+
+    def advance(self, end: int, chunks: Mapping[str, Chunk]) -> None:
+        """Take several rows of each source at once; :meth:`rows` then tells what every node emitted.
+
+        Parameters
+        ----------
+        end : int
+            The watermark, as in :class:`Sealed`.
+        chunks : mapping of source id to (int64[n], sequence of float64[n, S])
+            At most ``capacity`` rows of each source, all of which end after the last watermark.
+
+        Raises
+        ------
+        DataFormatError
+            The watermark is not later than the last one.
+        """
+        self._check_later(end)
+        self._effects.fast, self._effects.made = None, None
+        self._executor.run(end, chunks)
+
+    def rows(self, identifier: str) -> tuple[Ints, dict[str, Floats]]:
+        """Return what a node emitted at the last event: buckets int64[n], values float64[n, S] a field; copies."""
+        return self._executor.rows(identifier)
+
+    def objects(self, identifier: str) -> tuple[list[int], list[Any]]:
+        """Return the whole payloads that a user's node emitted at the last event."""
+        return self._executor.objects(identifier)
+
+    def _check_later(self, end: int) -> None:
+        if end <= self._end:
+            raise DataFormatError(
+                f"an event for {format_time(end)} came after {format_time(self._end)}",
+                hint="seal bars in time order; late bars are a new revision",
+            )
+        self._end = end
 
     def emitted(self) -> Iterator[Emit]:
         """Yield what the last event caused, in topological order."""

@@ -7,7 +7,7 @@ next bar. What is decided on the last bar stays an open order. Cash and position
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +58,81 @@ class Simulation:
     initial_cash: float
 
 
+class Exchange:
+    """Accounts of one strategy that go on from bar to bar; whole or in pieces, the outcome is equal to the bit.
+
+    Parameters
+    ----------
+    symbols : int
+        Symbols S that are traded.
+    kind : {"position", "weight"}
+        What a target means.
+    costs : Costs
+        Fees, slippage, rounding.
+    initial_cash : float
+        Money at the start, quote currency.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> column = lambda *v: np.array(v, float)[:, None]
+    >>> exchange = Exchange(1, kind="position", costs=Costs(), initial_cash=100.0)
+    >>> exchange.trade(np.array([0]), column(10), column(10), column(1)).equity.tolist(), exchange.open_orders
+    ([100.0], [(0, 0, 1.0)])
+    >>> exchange.trade(np.array([60, 120]), column(11, 12), column(11, 12), column(1, 0)).fills["price"].tolist()
+    [11.0]
+    """
+
+    def __init__(self, symbols: int, *, kind: str, costs: Costs, initial_cash: float) -> None:
+        self._is_weight, self.initial_cash = kind == "weight", initial_cash
+        self._fees = (costs.taker_bps * 1e-4, costs.slippage_bps * 1e-4, costs.lot, costs.tick)
+        #: Money; then for each symbol units held, order, last price and last target.
+        self._money = np.full(1, initial_cash)
+        self._held, self._decided = np.zeros(symbols), np.zeros(symbols, np.int64)
+        self._pending, self._last, self._seen = (np.full(symbols, np.nan) for _ in range(3))
+
+    def trade(self, ts: Ints, open_: Floats, close: Floats, target: Floats) -> Simulation:
+        """Take the next bars; shapes are those of :func:`simulate`. Its orders are those that were filled."""
+        bars, symbols = close.shape
+        # No bar and symbol decides more than once; the columns are cut to what was used.
+        room = min(bars * symbols, 2 + int(np.count_nonzero(_changes(target))) + symbols)
+        equity, cash, position = np.empty(bars), np.empty(bars), np.empty((bars, symbols))
+        where, what = np.empty((room, 3), np.int64), np.empty((room, len(_FILL)))
+        filled = _trade(
+            np.require(ts, np.int64, ["C", "W"]),
+            (_plain(open_), _plain(close)),
+            _plain(target),
+            self._is_weight,
+            self._fees,
+            self._state,
+            self._decided,
+            (equity, cash, position),
+            where,
+            what,
+        )
+        fills = _fills(where[:filled], what[:filled])
+        return Simulation(ts, equity, cash, position, fills, _orders(fills, []), self.initial_cash)
+
+    @property
+    def _state(self) -> tuple[Floats, ...]:
+        return (self._money, self._held, self._pending, self._last, self._seen)
+
+    @property
+    def open_orders(self) -> list[tuple[int, int, float]]:
+        """Orders that wait for a bar: bucket of the decision, symbol index, signed quantity."""
+        still = np.flatnonzero(~np.isnan(self._pending))
+        return [(int(self._decided[s]), int(s), float(self._pending[s])) for s in still]
+
+    def snapshot(self) -> list[bytes]:
+        """Return the whole state; :meth:`restore` goes on with the same bits."""
+        return [part.tobytes() for part in (*self._state, self._decided)]
+
+    def restore(self, snapshot: list[bytes]) -> None:
+        """Take over the state of a snapshot."""
+        for part, saved in zip((*self._state, self._decided), snapshot, strict=True):
+            part[:] = np.frombuffer(saved, part.dtype)
+
+
 def simulate(
     ts: Ints,
     open_: Floats,
@@ -79,12 +154,8 @@ def simulate(
     target : float64[T, S]
         Wanted units or share of equity, known at the close of its bar; NaN keeps the last target. A weight
         becomes units once, at the close where it changes.
-    kind : {"position", "weight"}
-        What a target means.
-    costs : Costs
-        Fees, slippage, rounding.
-    initial_cash : float
-        Money at the start, quote currency.
+    kind, costs, initial_cash
+        Those of :class:`Exchange`.
 
     Examples
     --------
@@ -95,18 +166,9 @@ def simulate(
     >>> made.equity.tolist(), made.fills["price"].tolist(), made.orders["filled"].tolist()
     ([100.0, 100.0, 101.0], [11.0], [True, False])
     """
-    bars, symbols = close.shape
-    # No bar and symbol decides more than once; the columns are cut to what was used.
-    room = min(bars * symbols, 2 + int(np.count_nonzero(_changes(target))) + symbols)
-    equity, cash, position = np.empty(bars), np.empty(bars), np.empty((bars, symbols))
-    where, what = np.empty((room, 3), np.int64), np.empty((room, len(_FILL)))
-    fees = (costs.taker_bps * 1e-4, costs.slippage_bps * 1e-4, costs.lot, costs.tick)
-    prices = (_plain(open_), _plain(close))
-    accounts = (equity, cash, position)
-    filled, pending, decided = _trade(
-        prices, _plain(target), kind == "weight", fees, initial_cash, accounts, where, what
-    )
-    return Simulation(ts, *accounts, *_records(ts, where, what, filled, pending, decided), initial_cash)
+    exchange = Exchange(close.shape[1], kind=kind, costs=costs, initial_cash=initial_cash)
+    made = exchange.trade(ts, open_, close, target)
+    return replace(made, orders=_orders(made.fills, exchange.open_orders))
 
 
 def _changes(target: Floats) -> NDArray[np.bool_]:
@@ -141,20 +203,22 @@ def _fill_price(price: float, quantity: float, slippage: float, tick: float) -> 
 
 @njit(cache=True)  # type: ignore[misc, unused-ignore]
 def _trade(
+    ts: Ints,
     prices: tuple[Floats, Floats],
     target: Floats,
     is_weight: bool,
     fees: tuple[float, float, float, float],
-    money: float,
+    state: tuple[Floats, Floats, Floats, Floats, Floats],
+    decided: Ints,
     accounts: tuple[Floats, Floats, Floats],
     where: Ints,
     what: Floats,
-) -> tuple[int, Floats, Ints]:
-    """Run the accounts bar by bar; return the number of fills, the orders still open and the bars of their decision."""
+) -> int:
+    """Run the accounts bar by bar from a state, which is left where it came to; return the number of fills."""
     (open_, close), (equity, cash, position), (taker, slippage, lot, tick) = prices, accounts, fees
+    cashbox, held, pending, last, seen = state
+    money = cashbox[0]
     bars, symbols = close.shape
-    held, pending, decided = np.zeros(symbols), np.full(symbols, np.nan), np.zeros(symbols, np.int64)
-    last, seen = np.full(symbols, np.nan), np.full(symbols, np.nan)
     filled = 0
     for t in range(bars):
         for s in range(symbols):
@@ -165,7 +229,7 @@ def _trade(
                 money -= quantity * paid + fee
                 held[s] += quantity
                 pending[s] = np.nan
-                where[filled, 0], where[filled, 1], where[filled, 2] = t, decided[s], s
+                where[filled, 0], where[filled, 1], where[filled, 2] = ts[t], decided[s], s
                 what[filled, 0], what[filled, 1], what[filled, 2] = quantity, paid, fee
                 what[filled, 3] = abs(quantity * (paid - price))
                 filled += 1
@@ -187,23 +251,24 @@ def _trade(
                 wanted = aim * worth / last[s] if last[s] > 0.0 else 0.0
             quantity = _steps(wanted - held[s], lot)
             pending[s] = quantity if quantity != 0.0 else np.nan
-            decided[s] = t
-    return filled, pending, decided
+            decided[s] = ts[t]
+    cashbox[0] = money
+    return filled
 
 
-def _records(
-    ts: Ints, where: Ints, what: Floats, filled: int, pending: Floats, decided: Ints
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Return fills and orders; an order that was replaced before a bar came is not an order."""
-    at, values = where[:filled], what[:filled]
-    fills: dict[str, NDArray[Any]] = {"ts": ts[at[:, 0]], "decided": ts[at[:, 1]], "symbol": at[:, 2]}
-    fills |= {name: values[:, k].copy() for k, name in enumerate(_FILL)} | {"order": np.arange(filled)}
-    still = np.flatnonzero(~np.isnan(pending))
-    orders: dict[str, NDArray[Any]] = {
+def _fills(where: Ints, what: Floats) -> dict[str, NDArray[Any]]:
+    fills: dict[str, NDArray[Any]] = {"ts": where[:, 0], "decided": where[:, 1], "symbol": where[:, 2]}
+    return fills | {name: what[:, k].copy() for k, name in enumerate(_FILL)} | {"order": np.arange(len(where))}
+
+
+def _orders(fills: dict[str, NDArray[Any]], still: list[tuple[int, int, float]]) -> dict[str, NDArray[Any]]:
+    """Return orders, those that wait last; an order that was replaced before a bar came is not an order."""
+    filled = len(fills["ts"])
+    decided, symbols, quantities = zip(*still, strict=True) if still else ((), (), ())
+    return {
         "id": np.arange(filled + len(still)),
-        "ts": np.concatenate([fills["decided"], ts[decided[still]]]),
-        "symbol": np.concatenate([at[:, 2], still]),
-        "quantity": np.concatenate([values[:, 0], pending[still]]),
+        "ts": np.concatenate([fills["decided"], np.array(decided, np.int64)]),
+        "symbol": np.concatenate([fills["symbol"], np.array(symbols, np.int64)]),
+        "quantity": np.concatenate([fills["quantity"], np.array(quantities, np.float64)]),
         "filled": np.arange(filled + len(still)) < filled,
     }
-    return fills, orders

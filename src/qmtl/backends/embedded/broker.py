@@ -13,11 +13,18 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS topics (
     name TEXT PRIMARY KEY, folded TEXT NOT NULL UNIQUE, partitions INTEGER NOT NULL, retention_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS records (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, last_bucket INTEGER, count INTEGER NOT NULL,
+    at REAL NOT NULL, batch BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS records_by_topic ON records (topic, position);
+CREATE INDEX IF NOT EXISTS records_by_bucket ON records (topic, last_bucket);
+CREATE TABLE IF NOT EXISTS epochs (topic TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 
 class SqliteBroker(SqlitePart, Broker):
-    """Topics in one file, with one replica each."""
+    """Topics in one file, with one replica each; their records are those of :class:`SqliteLog`."""
 
     schema = SCHEMA
 
@@ -39,13 +46,17 @@ class SqliteBroker(SqlitePart, Broker):
         return set(await self.describe(names))
 
     async def describe(self, names: Sequence[str]) -> dict[str, TopicInfo]:
-        sql = f"SELECT name, partitions, retention_ms FROM topics WHERE name {IN}"
+        sql = f"""SELECT name, partitions, retention_ms,
+            (SELECT coalesce(sum(count), 0) FROM records WHERE topic = name) FROM topics WHERE name {IN}"""
         rows = await self._db.read(lambda db: db.execute(sql, [listed(names)]).fetchall())
-        return {row[0]: TopicInfo(row[0], row[1], 1, row[2], records=0) for row in rows}
+        return {row[0]: TopicInfo(row[0], row[1], 1, row[2], records=row[3]) for row in rows}
 
     async def delete(self, names: Sequence[str]) -> None:
-        sql = f"DELETE FROM topics WHERE name {IN}"
-        await self._db.write(lambda db: db.execute(sql, [listed(names)]))
+        def remove(db: sqlite3.Connection) -> None:
+            for table, column in (("topics", "name"), ("records", "topic"), ("epochs", "topic")):
+                db.execute(f"DELETE FROM {table} WHERE {column} {IN}", [listed(names)])
+
+        await self._db.write(remove)
 
     async def topics(self) -> list[str]:
         return await self._db.read(lambda db: [row[0] for row in db.execute("SELECT name FROM topics ORDER BY name")])

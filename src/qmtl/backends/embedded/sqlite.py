@@ -61,6 +61,10 @@ class Database:
         """Run statements in one transaction, durable when this returns; an exception takes all of them back."""
         return await self._run(work, "BEGIN IMMEDIATE")
 
+    async def outside(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a statement outside of any transaction, such as a pragma that looks at the file itself."""
+        return await self._run(work, "")
+
     async def _run(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(self._thread, functools.partial(self._transact, work, begin))
@@ -74,6 +78,8 @@ class Database:
     def _transact(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         if self._connection is None:
             raise sqlite3.ProgrammingError("it is closed")
+        if not begin:
+            return work(self._connection)
         self._connection.execute(begin)
         try:
             result = work(self._connection)

@@ -1,0 +1,93 @@
+"""Records of one node as columns, and as batches of a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qmtl.wire.records import Batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Rows:
+    """Consecutive records of one node.
+
+    Attributes
+    ----------
+    ts : int64[n]
+        Bucket starts, strictly growing, seconds UTC.
+    fields : tuple of str
+        Names of the values.
+    values : float64[fields, n, S]
+    """
+
+    ts: Ints
+    fields: tuple[str, ...]
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.ts)
+
+    @classmethod
+    def of(cls, batch: Batch) -> Rows:
+        """Return the records of a batch; views, no copies."""
+        ts = np.frombuffer(batch.buckets, "<i8")
+        values = np.frombuffer(batch.values, "<f8").reshape(len(batch.fields), len(ts), batch.width)
+        return cls(ts, batch.fields, values)
+
+    @classmethod
+    def none(cls) -> Rows:
+        """Return no records."""
+        return cls(np.zeros(0, np.int64), (), np.zeros((0, 0, 1)))
+
+    @classmethod
+    def made(cls, ts: Ints, columns: dict[str, Floats]) -> Rows:
+        """Return records from columns float64[n, S]."""
+        values = np.stack([*columns.values()]) if columns else np.zeros((0, len(ts), 1))
+        return cls(ts, tuple(columns), values)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        """Return parts of equal fields as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([part.ts for part in parts]),
+            parts[0].fields,
+            np.concatenate([part.values for part in parts], axis=1),
+        )
+
+    def batch(self, node_id: str, epoch: int, watermark: int, revision: int = 0, trace: str = "") -> Batch:
+        """Return the records as they travel."""
+        return Batch(
+            node_id=node_id,
+            epoch=epoch,
+            watermark=watermark,
+            fields=self.fields,
+            width=self.values.shape[2],
+            buckets=self.ts.astype("<i8", copy=False).tobytes(),
+            values=np.ascontiguousarray(self.values, "<f8").tobytes(),
+            revision=revision,
+            trace=trace,
+        )
+
+    def part(self, start: int | None, stop: int | None = None) -> Rows:
+        """Return the records at positions ``[start, stop)``; views."""
+        return Rows(self.ts[start:stop], self.fields, self.values[:, start:stop])
+
+    def after(self, bucket: int) -> Rows:
+        """Return the records of later buckets."""
+        return self.part(int(np.searchsorted(self.ts, bucket, side="right")))
+
+    def row(self, position: int) -> bytes:
+        """Return the bits of one record; equal records have equal bits."""
+        return self.values[:, position].tobytes()

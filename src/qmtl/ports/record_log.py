@@ -1,0 +1,55 @@
+"""Writing and reading the records of topics."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from qmtl.ports.dependency import Dependency
+from qmtl.wire.records import Batch
+
+
+class Entry(NamedTuple):
+    """A batch and the position behind it, where reading goes on."""
+
+    next: int
+    batch: Batch
+
+
+class RecordLog(Dependency):
+    """An ordered log for each topic, shared by processes.
+
+    Promises: a topic has one order, the same for every reader, however many write; what ``append`` acknowledged
+    is there after a crash of anything; a reader sees it within 20 ms on one machine. Positions are integers that grow;
+    0 is the beginning. Reading from an old position and on is history and tail in one: nothing is between them.
+    """
+
+    role = "log"
+
+    @abstractmethod
+    async def append(self, batches: Sequence[tuple[str, Batch]]) -> set[str]:
+        """Append (topic, batch) pairs in order; durable when it returns. Return topics that a newer epoch has taken.
+
+        A batch of an older epoch than the topic has seen may be refused, and is then in the answer; where the log
+        cannot tell, it is appended, and readers drop it. UnavailableError: some may be there, some not; append again,
+        readers drop duplicates.
+        """
+
+    @abstractmethod
+    async def read(self, positions: Mapping[str, int], limit: int, wait_s: float) -> dict[str, list[Entry]]:
+        """Return up to ``limit`` entries of topics from positions on, waiting up to ``wait_s`` seconds for the first.
+
+        Topics without new entries are absent from the answer.
+        """
+
+    @abstractmethod
+    async def seek(self, buckets: Mapping[str, int]) -> dict[str, int]:
+        """Return for each topic a position at or before the first record of that bucket or a later one.
+
+        The end of the topic if there is none. What lies between the position and that record is older, and bounded.
+        """
+
+    @abstractmethod
+    async def ends(self, topics: Sequence[str]) -> dict[str, int]:
+        """Return the position behind the last entry of each topic: everything acknowledged before is in front of it."""
