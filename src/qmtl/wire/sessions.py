@@ -71,6 +71,8 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     blocked : str
         Topic whose user function has not returned for long: the runner can do nothing else meanwhile, so what else
         it produces should go to others.
+    refused : dict of topic to epoch
+        Topics whose log knows a newer epoch than the one that the runner was given: it needs another.
     """
 
     session_id: str
@@ -78,6 +80,7 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     progress: dict[str, NodeProgress] = {}
     ready: list[str] = []
     blocked: str = ""
+    refused: dict[str, int] = {}
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
