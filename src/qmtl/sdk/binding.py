@@ -40,8 +40,12 @@ class Bound:
     gaps: tuple[Gap, ...]
 
 
-def find_sources(dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str, Any] | None) -> dict[str, Any]:
+def find_sources(
+    dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str, Any] | None, *, every: bool = True
+) -> dict[str, Any]:
     """Return stream id to source: ``data=`` by name, else the stream's own history provider.
+
+    Without ``every``, a stream that has none is left out: a live run reads it from its queue.
 
     Raises
     ------
@@ -64,7 +68,9 @@ def find_sources(dag: Dag, names: Mapping[str, Iterable[str]], data: Mapping[str
             found[identifier], bound_by[identifier] = source, name
     for stream in dag.streams:
         source = found.setdefault(stream.node_id, stream.history_provider)
-        if source is None:
+        if source is None and not every:
+            del found[stream.node_id]
+        elif source is None:
             raise SourceNotFoundError(
                 f"stream {stream.label!r} has no data",
                 hint=f'bind it: data={{"{stream.name or "price"}": "bars.parquet"}}, '
@@ -80,7 +86,7 @@ def _is_same(a: Any, b: Any) -> bool:
 async def bind(
     dag: Dag, found: Mapping[str, Any], span: Span, *, on_missing: str, calendar: Calendar
 ) -> dict[str, Bound]:
-    """Load, check and, where asked for, fill the bars of every stream.
+    """Load, check and, where asked for, fill the bars of every stream that has a source.
 
     Parameters
     ----------
@@ -118,7 +124,7 @@ async def bind(
             )
         return _apply_policy(stream, frame, span, stream.on_missing or on_missing, calendar)
 
-    made = await asyncio.gather(*(one(stream) for stream in dag.streams))
+    made = await asyncio.gather(*(one(stream) for stream in dag.streams if stream.node_id in found))
     bound = {one.stream.node_id: one for one in made}
     _check_history(draft, bound)
     return bound
@@ -164,7 +170,7 @@ def _asked(span: Span, there: Span) -> Span:
 def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:
     labels = plan.dag.labels()
     for identifier in plan.nodes:
-        for stream in _upstream_streams(plan, identifier):
+        for stream in filter(bound.__contains__, _upstream_streams(plan, identifier)):
             frame, need = bound[stream].frame, plan.warmup(identifier)
             have = len(frame.ts) * frame.interval // plan.base_interval(identifier)
             if have < need:

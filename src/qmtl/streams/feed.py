@@ -21,7 +21,9 @@ class Arrived:
     wait_s : float
         Nothing new comes before so many seconds have passed.
     late : Frame or None
-        Bars of buckets that are sealed already: kept for audit, never mixed in.
+        Bars of buckets that were sealed before them, or passed over, each with other values than what was sealed:
+        kept for audit, never mixed in. The last bar of a bucket is its repair. Each is told once, at least: a runner
+        that asks again after a restart may be told again.
     """
 
     bars: Frame | None = None
@@ -31,13 +33,27 @@ class Arrived:
 
 
 class Feed(ABC):
-    """Gives the bars of one stream, sealed and in order.
+    """Gives the bars of one stream, sealed and in order. It never blocks and never raises when it is asked.
 
-    ``end`` is where a recorded feed ends, seconds UTC; None for one that goes on.
+    ``end`` is where a recorded feed ends, seconds UTC; None for one that goes on. ``repairs`` says that late bars are
+    better ones, to be published as new revisions.
     """
 
     end: int | None = None
+    repairs: bool = False
 
     @abstractmethod
     def arrived(self, after: int, limit: int) -> Arrived:
         """Return at most ``limit`` bars of later buckets than ``after``; asked again with the same it says the same."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing comes; empty when all is well."""
+        return ""
+
+    def silent_s(self) -> float:
+        """Return since how many seconds nothing has come that should have; 0 for a feed that has everything."""
+        return 0.0
+
+    def close(self) -> None:  # noqa: B027  (most feeds hold nothing)
+        """Let go of what the feed holds; it is not asked again."""

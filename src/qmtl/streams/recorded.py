@@ -2,90 +2,59 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Callable
+import math
 
 import numpy as np
 
-from qmtl.errors import UsageError
 from qmtl.frame import Frame
 from qmtl.streams.feed import Arrived, Feed
+from qmtl.streams.pace import Pace
 
-_SPEED = re.compile(r"(\d+(?:\.\d+)?)x")
-
-
-def parse_speed(text: str) -> float | None:
-    """Return how many times faster than the clock; None for as fast as it goes.
-
-    Raises
-    ------
-    UsageError
-        Neither ``max`` nor a positive number with ``x``.
-
-    Examples
-    --------
-    >>> parse_speed("60x"), parse_speed("max")
-    (60.0, None)
-    """
-    if text == "max":
-        return None
-    found = _SPEED.fullmatch(text)
-    if found is None or not float(found[1]) > 0:
-        raise UsageError(f"speed {text!r} is not understood", hint="max, or a multiple of real time: 1x, 60x")
-    return float(found[1])
+#: What a feed that is at its end says: there is no use in asking.
+NOTHING_MORE_S = 3600.0
 
 
 class Recorded(Feed):
-    """Plays bars with the distances that they had, divided by the speed.
+    """Plays bars as they ended, at a pace. What is missing is passed over when its time has come.
 
     Parameters
     ----------
     frame : Frame
         What was recorded.
-    speed : float or None
-        How many times faster than it happened; None for as fast as it goes.
-    now : callable
-        Seconds of a clock that never goes back.
+    pace : Pace
+        The time of the data; feeds of one run share it.
+    horizon : int, optional
+        Where the longest feed of the run ends, seconds UTC: behind its last bar, this one is known as far as that.
 
     Examples
     --------
     >>> import numpy as np
     >>> from qmtl.frame import Frame
-    >>> feed = Recorded(Frame(np.array([0, 60]), {"close": np.array([[1.0], [2.0]])}, 60), speed=None)
-    >>> feed.arrived(after=0, limit=10).bars.ts.tolist(), feed.end
-    ([60], 120)
+    >>> feed = Recorded(Frame(np.array([0, 60]), {"close": np.array([[1.0], [2.0]])}, 60), Pace(None), horizon=300)
+    >>> made = feed.arrived(after=0, limit=10)
+    >>> made.bars.ts.tolist(), made.through, feed.end
+    ([60], 300, 300)
     """
 
-    def __init__(self, frame: Frame, speed: float | None, now: Callable[[], float] = time.monotonic) -> None:
-        self._frame, self._speed, self._now = frame, speed, now
-        self.end = int(frame.ts[-1]) + frame.interval if len(frame) else None
-        self._next = -1
-        self._began = (0.0, 0)
+    def __init__(self, frame: Frame, pace: Pace, horizon: int | None = None) -> None:
+        self._frame, self._pace = frame, pace
+        own = int(frame.ts[-1]) + frame.interval if len(frame) else None
+        self.end = own if horizon is None else max(horizon, own or horizon)
 
     def arrived(self, after: int, limit: int) -> Arrived:
-        first = int(np.searchsorted(self._frame.ts, after, side="right"))
-        due, wait_s = self._due(first)
+        ts, interval = self._frame.ts, self._frame.interval
+        first = int(np.searchsorted(ts, after, side="right"))
+        if first == len(ts):
+            return Arrived(through=self.end, wait_s=NOTHING_MORE_S)
+        proven = int(ts[first - 1]) + interval if first else None
+        reached = self._pace.reached(proven, int(ts[0]) + interval)
+        due = len(ts) if reached == math.inf else int(np.searchsorted(ts, reached - interval, side="right"))
         stop = min(first + limit, due)
-        self._next = stop
-        if stop <= first:
-            return Arrived(wait_s=wait_s)
-        ts = self._frame.ts[first:stop]
-        bars = Frame(
-            ts, {k: v[first:stop] for k, v in self._frame.columns.items()}, self._frame.interval, self._frame.symbols
-        )
-        return Arrived(bars, int(ts[-1]) + self._frame.interval)
-
-    def _due(self, first: int) -> tuple[int, float]:
-        """Return the position behind the bars that are due by now, and how long until the next."""
-        if self._speed is None or first >= len(self._frame):
-            return len(self._frame), 3600.0 if first >= len(self._frame) else 0.0
-        now = self._now()
-        if first != self._next:  # somebody else has played what is before: go on from here at the same pace
-            self._began = (now, int(self._frame.ts[first]))
-        at, bucket = self._began
-        reached = bucket + (now - at) * self._speed
-        due = int(np.searchsorted(self._frame.ts, reached, side="right"))
-        if due > first:
-            return due, 0.0
-        return first, (int(self._frame.ts[first]) - reached) / self._speed
+        bars = self._frame.rows(first, stop) if stop > first else None
+        if stop == len(ts):
+            return Arrived(bars, self.end, NOTHING_MORE_S)
+        upcoming = int(ts[stop])
+        if stop < due:
+            return Arrived(bars, upcoming)
+        through = min(upcoming, int(reached) // interval * interval)
+        return Arrived(bars, through, self._pace.wait_s(through + interval, reached))
