@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from qmtl.errors import UnavailableError
 from qmtl.live.machine import Job, Machine
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE
@@ -21,16 +23,20 @@ class Log:
 
     def __init__(self, fences: bool) -> None:
         self.topics: dict[str, list] = {}
+        self.epochs: Counter[str] = Counter()
         self.fences = fences
 
-    def append(self, batches) -> set[str]:
+    def append(self, batches, stop=None) -> set[str]:
+        """Append in order; fail behind ``stop`` batches, when nobody can tell what is there."""
         refused = set()
-        for topic, batch in batches:
-            entries = self.topics.setdefault(topic, [])
-            if self.fences and any(one.epoch > batch.epoch for one in entries):
+        for topic, batch in batches[:stop]:
+            if self.fences and self.epochs[topic] > batch.epoch:
                 refused.add(topic)
             else:
-                entries.append(batch)
+                self.epochs[topic] = max(self.epochs[topic], batch.epoch)
+                self.topics.setdefault(topic, []).append(batch)
+        if stop is not None:
+            raise UnavailableError("the log went away", dependency="log")
         return refused
 
     def read(self, positions, limit):
@@ -50,67 +56,146 @@ class Log:
         return positions
 
 
+class Roster:
+    """Who produces what: the longest member of those that can; a topic that moves gets a newer epoch."""
+
+    def __init__(self, term: int = 1) -> None:
+        self.epoch = term << 20
+        self.members: dict[str, tuple[int, set[str]]] = {}
+        self.roles: dict[str, tuple[str, int]] = {}
+
+    def join(self, name, topics, now, holds):
+        self.members[name] = now, topics
+        for topic, epoch in holds.items():
+            if topic not in self.roles and topic in topics:
+                self.roles[topic] = name, epoch
+        self._assign()
+
+    def beat(self, name, now):
+        self.members[name] = now, self.members[name][1]
+        return {topic: epoch for topic, (owner, epoch) in self.roles.items() if owner == name}
+
+    def leave(self, name):
+        self.members.pop(name, None)
+        self._assign()
+
+    def expire(self, now):
+        for name in [name for name, (at, _) in self.members.items() if at < now - TIMEOUT]:
+            self.leave(name)
+
+    def _assign(self):
+        self.roles = {topic: role for topic, role in self.roles.items() if role[0] in self.members}
+        for name, (_, topics) in self.members.items():
+            for topic in sorted(topics - self.roles.keys()):
+                self.epoch += 1
+                self.roles[topic] = name, self.epoch
+
+
 @dataclass
 class Runner:
     """A process with its machine, and what it was given."""
 
     name: str
+    job: str
     machine: Machine
-    delivered: dict[str, list] = field(default_factory=dict)
-    beat_at: int = 0
+    delivered: dict[str, list[Rows]] = field(default_factory=dict)
     frozen_until: int = 0
     cut_until: int = 0
     flushing: list = field(default_factory=list)
+    checkpoint: tuple = ()
 
     def deliver(self, step) -> None:
         for node, rows in step.delivered.items():
             self.delivered.setdefault(node, []).append(rows)
 
+    @property
+    def is_idle(self) -> bool:
+        return not self.flushing and not self.machine.outbox
+
 
 class World:
     """Runs machines of several strategies over recorded bars under a seed."""
 
-    def __init__(self, seed, jobs, roster, bars, *, fences) -> None:
-        self.random, self.log, self.roster = random.Random(seed), Log(fences), roster
+    def __init__(self, seed, jobs, bars, *, fences, feeds_everywhere=True) -> None:
+        self.random, self.log, self.roster = random.Random(seed), Log(fences), Roster()
         self.jobs: dict[str, Job] = jobs
         self.bars: dict[str, Rows] = bars
+        self.end = max(int(rows.ts[-1]) for rows in bars.values()) + MINUTE
         self.runners: dict[str, Runner] = {}
-        self.now, self.counted, self.started = 0, {}, 0
+        self.now, self.counted, self.started, self.term, self.horizon = 0, Counter(), 0, 1, 0
 
-    def start(self, strategy: str) -> None:
+    def start(self, job: str, checkpoint: tuple = ()) -> Runner:
         self.started += 1
-        runner = Runner(f"{strategy}-{self.started}", Machine(self.jobs[strategy]), beat_at=self.now)
-        self.runners[runner.name] = runner
-        self.roster.join(runner.name, set(self.jobs[strategy].topics.values()), self.now)
+        name = f"{job}-{self.started}"
+        if checkpoint:
+            snapshot, delivered = checkpoint
+            machine = self.revive(self.jobs[job], snapshot)
+            runner = Runner(name, job, machine, {node: [*rows] for node, rows in delivered.items()})
+        else:
+            runner = Runner(name, job, Machine(self.jobs[job]))
+        self.runners[name] = runner
+        return runner
+
+    def revive(self, job, snapshot):
+        return Machine(job, delivered=snapshot)
+
+    def save(self, runner: Runner) -> None:
+        if runner.is_idle:
+            snapshot = dict(runner.machine.delivered)
+            runner.checkpoint = snapshot, {node: [*rows] for node, rows in runner.delivered.items()}
+
+    # ------------------------------------------------------------------------------ faults
 
     def fault(self) -> None:
-        """Do one bad thing to one runner."""
-        kind = self.random.choice(("crash", "freeze", "freeze", "cut", "leave"))
-        self.counted[kind] = self.counted.get(kind, 0) + 1
-        runner = self.random.choice([*self.runners.values()])
-        if kind == "freeze":
-            runner.frozen_until = self.now + self.random.randrange(3 * TIMEOUT)
-        elif kind == "cut":
-            runner.cut_until = self.now + self.random.randrange(3 * TIMEOUT)
-        else:
-            del self.runners[runner.name]
-            if kind == "leave":
-                self.roster.leave(runner.name)
-            self.start(runner.name.partition("-")[0])
+        """Do one bad thing."""
+        kinds = (self.crash, self.freeze, self.freeze, self.cut, self.leave, self.restart, self.forget)
+        kind = self.random.choice(kinds)
+        self.counted[kind.__name__] += 1
+        kind(self.random.choice([*self.runners.values()]))
+
+    def crash(self, runner: Runner) -> None:
+        """Kill a process; another life of it begins from nothing."""
+        del self.runners[runner.name]
+        self.start(runner.job)
+
+    def restart(self, runner: Runner) -> None:
+        """Kill a process; another life of it goes on from its checkpoint."""
+        del self.runners[runner.name]
+        self.start(runner.job, runner.checkpoint)
+
+    def leave(self, runner: Runner) -> None:
+        self.roster.leave(runner.name)
+        self.restart(runner)
+
+    def freeze(self, runner: Runner) -> None:
+        runner.frozen_until = self.now + self.random.randrange(3 * TIMEOUT)
+
+    def cut(self, runner: Runner) -> None:
+        runner.cut_until = self.now + self.random.randrange(3 * TIMEOUT)
+
+    def forget(self, _runner: Runner) -> None:
+        """Restart the manager: a new term, nobody known."""
+        self.term += 1
+        self.roster = Roster(self.term)
+
+    # ------------------------------------------------------------------------------- turns
 
     def tick(self) -> None:
         """Let one runner do one thing."""
         self.now += 1
+        self.horizon += self.random.randrange(2)
         self.roster.expire(self.now)
         awake = [one for one in self.runners.values() if one.frozen_until <= self.now]
         if awake:
-            runner = self.random.choice(awake)
-            self.random.choice((self.beat, self.read, self.feed, self.step, self.flush))(runner)
+            turns = (self.beat, self.read, self.read, self.feed, self.step, self.step, self.flush, self.flush, self.save)
+            self.random.choice(turns)(self.random.choice(awake))
 
     def beat(self, runner: Runner) -> None:
         if runner.cut_until <= self.now:
-            if not self.roster.knows(runner.name):
-                self.roster.join(runner.name, {*runner.machine.job.topics.values()}, self.now)
+            if runner.name not in self.roster.members:
+                topics = {*runner.machine.job.topics.values()}
+                holds = {runner.machine.job.topics[node]: epoch for node, epoch in runner.machine.roles.items()}
+                self.roster.join(runner.name, topics, self.now, holds)
             runner.machine.assign(self.roster.beat(runner.name, self.now))
 
     def read(self, runner: Runner) -> None:
@@ -121,25 +206,38 @@ class World:
 
     def feed(self, runner: Runner) -> None:
         for node, after in runner.machine.wants().feeds.items():
-            later = self.bars[node].after(after).part(0, self.random.randrange(1, 6))
+            bars = self.bars[node].part(0, self.horizon)
+            later = bars.after(after).part(0, self.random.randrange(1, 6))
             if len(later):
                 runner.machine.feed(node, later, int(later.ts[-1]) + MINUTE)
+            elif len(bars) == len(self.bars[node]):
+                runner.machine.feed(node, None, self.end)
 
     def step(self, runner: Runner) -> None:
-        if not runner.flushing and not runner.machine.outbox:
+        if runner.is_idle:
             runner.deliver(runner.machine.step())
 
     def flush(self, runner: Runner) -> None:
-        """Append some of what waits: a crash or a freeze may come between two topics."""
+        """Append some of what waits: a crash or a freeze may come between two topics, an answer may be lost."""
         runner.flushing += runner.machine.outbox
         runner.machine.outbox.clear()
         count = self.random.randrange(len(runner.flushing) + 1)
-        part, runner.flushing = runner.flushing[:count], runner.flushing[count:]
+        part, rest = runner.flushing[:count], runner.flushing[count:]
+        lost = self.random.randrange(count + 1) if self.random.random() < 0.1 else None
         epochs = {topic: batch.epoch for topic, batch in reversed(part)}
-        runner.machine.refused({topic: epochs[topic] for topic in self.log.append(part)})
+        try:
+            refused = self.log.append(part, lost)
+        except UnavailableError:
+            self.counted["unavailable"] += 1
+            return  # all of it again
+        runner.flushing = rest
+        if refused:
+            self.counted["refused"] += len(refused)
+            runner.machine.refused({topic: epochs[topic] for topic in refused})
 
-    def settle(self, turns: int = 400) -> None:
-        """Let everybody work undisturbed until nothing moves."""
+    def settle(self, turns: int = 300) -> None:
+        """Let everybody work undisturbed."""
+        self.horizon = 1 << 30
         for runner in self.runners.values():
             runner.frozen_until = runner.cut_until = 0
         for _ in range(turns):
@@ -149,16 +247,6 @@ class World:
                 self.beat(runner)
                 self.read(runner)
                 self.feed(runner)
-                while runner.machine.outbox or runner.flushing:
+                while not runner.is_idle:
                     self.flush(runner)
                 self.step(runner)
-
-
-def joined(rows: list[Rows]) -> Rows:
-    """Return deliveries as one; raises where fields differ."""
-    return Rows.joined(rows) if rows else Rows.none()
-
-
-def same(a: Rows, ts, values) -> bool:
-    """Whether records are equal to the bit."""
-    return np.array_equal(a.ts, ts) and a.values.tobytes() == np.ascontiguousarray(values).tobytes()
