@@ -111,7 +111,21 @@ class Exchange:
             what,
         )
         fills = _fills(where[:filled], what[:filled])
-        return Simulation(ts, equity, cash, position, fills, _orders(fills, []), self.initial_cash)
+        return Simulation(ts, equity, cash, position, fills, orders_of(fills, []), self.initial_cash)
+
+    def decide(self, bucket: int, target: Floats) -> None:
+        """Decide orders at the close of the last bar, whose bucket this is and which was traded without a target."""
+        if np.any(~np.isnan(target) & (target != self._seen)):
+            nothing = np.full((1, len(target)), np.nan)  # no bar comes: nothing fills, and the prices stay
+            self.trade(np.array([bucket]), nothing, nothing, target[None])
+
+    def orders_after(self, bucket: int, target: Floats) -> list[tuple[int, int, float]]:
+        """Return what :attr:`open_orders` would be after :meth:`decide`; nothing changes."""
+        before = self.snapshot()
+        self.decide(bucket, target)
+        found = self.open_orders
+        self.restore(before)
+        return found
 
     @property
     def _state(self) -> tuple[Floats, ...]:
@@ -122,6 +136,11 @@ class Exchange:
         """Orders that wait for a bar: bucket of the decision, symbol index, signed quantity."""
         still = np.flatnonzero(~np.isnan(self._pending))
         return [(int(self._decided[s]), int(s), float(self._pending[s])) for s in still]
+
+    @property
+    def decided(self) -> Ints:
+        """Bucket of the last decision on each symbol, int64[S]; 0 before the first."""
+        return self._decided
 
     def snapshot(self) -> list[bytes]:
         """Return the whole state; :meth:`restore` goes on with the same bits."""
@@ -168,7 +187,7 @@ def simulate(
     """
     exchange = Exchange(close.shape[1], kind=kind, costs=costs, initial_cash=initial_cash)
     made = exchange.trade(ts, open_, close, target)
-    return replace(made, orders=_orders(made.fills, exchange.open_orders))
+    return replace(made, orders=orders_of(made.fills, exchange.open_orders))
 
 
 def _changes(target: Floats) -> NDArray[np.bool_]:
@@ -257,11 +276,11 @@ def _trade(
 
 
 def _fills(where: Ints, what: Floats) -> dict[str, NDArray[Any]]:
-    fills: dict[str, NDArray[Any]] = {"ts": where[:, 0], "decided": where[:, 1], "symbol": where[:, 2]}
+    fills: dict[str, NDArray[Any]] = {name: where[:, k].copy() for k, name in enumerate(("ts", "decided", "symbol"))}
     return fills | {name: what[:, k].copy() for k, name in enumerate(_FILL)} | {"order": np.arange(len(where))}
 
 
-def _orders(fills: dict[str, NDArray[Any]], still: list[tuple[int, int, float]]) -> dict[str, NDArray[Any]]:
+def orders_of(fills: dict[str, NDArray[Any]], still: list[tuple[int, int, float]]) -> dict[str, NDArray[Any]]:
     """Return orders, those that wait last; an order that was replaced before a bar came is not an order."""
     filled = len(fills["ts"])
     decided, symbols, quantities = zip(*still, strict=True) if still else ((), (), ())

@@ -1,5 +1,7 @@
 """The simulated exchange: fills, rounding, costs, and books that reconcile."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from qmtl.errors import BuildError
 from qmtl.trading.costs import Costs
-from qmtl.trading.exchange import simulate
+from qmtl.trading.exchange import Exchange, simulate
 from qmtl.trading.round_trips import round_trips
 
 
@@ -86,6 +88,42 @@ def test_books_reconcile(seed, symbols, kind, lot):
     trips = round_trips(made.fills, symbols)
     if flat.all():
         assert trips["pnl"].sum() == pytest.approx(made.equity[-1] - 1000, abs=1e-6)
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 10**6), symbols=st.integers(1, 3), kind=st.sampled_from(["position", "weight"]),
+    lot=st.sampled_from([0.0, 0.01]), cuts=st.sets(st.integers(0, 60), max_size=60), decides_late=st.booleans(),
+)  # fmt: skip
+def test_pieces_are_the_whole_to_the_bit(seed, symbols, kind, lot, cuts, decides_late):
+    random = np.random.default_rng(seed)
+    close = 50 * np.exp(np.cumsum(random.normal(0, 0.01, (60, symbols)), axis=0))
+    close[random.random(close.shape) < 0.2] = np.nan
+    open_, target = close * 1.001, random.choice([-1.0, 0.0, 0.4, 1.0, np.nan], close.shape)
+    ts, costs = 60 * np.arange(60), Costs(taker_bps=7, slippage_bps=3, lot=lot, tick=0.01)
+    expected = simulate(ts, open_, close, target, kind=kind, costs=costs, initial_cash=1000.0)
+    exchange, made = Exchange(symbols, kind=kind, costs=costs, initial_cash=1000.0), []
+    for low, high in itertools.pairwise(sorted({0, 60} | cuts)):
+        aims, last = target[low:high].copy(), target[high - 1]
+        if decides_late:
+            aims[-1] = np.nan
+        made.append(exchange.trade(ts[low:high], open_[low:high], close[low:high], aims))
+        if decides_late:
+            foreseen = exchange.orders_after(int(ts[high - 1]), last)
+            exchange.decide(int(ts[high - 1]), last)
+            assert exchange.open_orders == foreseen
+        saved = exchange.snapshot()
+        exchange = Exchange(symbols, kind=kind, costs=costs, initial_cash=1000.0)
+        exchange.restore(saved)
+    for name in ("ts", "equity", "cash", "position"):
+        whole = np.concatenate([getattr(part, name) for part in made])
+        assert whole.tobytes() == np.ascontiguousarray(getattr(expected, name)).tobytes(), name
+    for name in set(expected.fills) - {"order"}:
+        assert np.concatenate([part.fills[name] for part in made]).tobytes() == expected.fills[name].tobytes(), name
+    still = ~expected.orders["filled"]
+    assert [*zip(*(expected.orders[k][still].tolist() for k in ("ts", "symbol", "quantity")), strict=True)] == (
+        exchange.open_orders
+    )
 
 
 def test_a_fill_through_zero_is_two_round_trips_and_its_costs_are_divided():
