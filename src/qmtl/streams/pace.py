@@ -49,7 +49,7 @@ class Pace:
     --------
     >>> pace = Pace(60.0, now=lambda: 5.0, begin=600)
     >>> pace.reached(None, 60), pace.reached(1200, 60), pace.wait_s(1260, 1200)
-    (600, 1200, 1.0)
+    (600.0, 1200, 1.0)
     """
 
     def __init__(
