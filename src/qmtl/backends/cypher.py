@@ -29,6 +29,8 @@ VERSION: LiteralString = "CALL dbms.components() YIELD versions RETURN versions[
 #: Setting a property takes the write lock of the node, which is held until the transaction ends.
 LOCK: LiteralString = "MERGE (t:Turn {name: 'writers'}) SET t.taken = coalesce(t.taken, 0) + 1"
 
+TERM: LiteralString = "MERGE (t:Turn {name: 'terms'}) SET t.taken = coalesce(t.taken, 0) + 1 RETURN t.taken AS term"
+
 _QUEUE: LiteralString = """{.topic, .node_id, .domain, .quality, .interval, .tags, .state, .producer, .created_by,
     .created_at, .released_at}"""
 

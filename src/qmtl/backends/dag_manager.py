@@ -32,10 +32,11 @@ from qmtl.wire.messages import (
     Removal,
     map_crc,
 )
+from qmtl.wire.sessions import Attending, NodeStanding, Standing
 
 T = TypeVar("T")
 
-_CALL_S, _PING_S, _STATUS_S, _QUERY_S = 30.0, 2.0, 4.0, 15.0
+_CALL_S, _PING_S, _STATUS_S, _QUERY_S, _BEAT_S = 30.0, 2.0, 4.0, 15.0, 2.0
 _ATTEMPTS, _FIRST_S, _LONGEST_S = 5, 0.5, 4.0
 _PART = 2**20
 _MESSAGE = 8 * 2**20
@@ -80,6 +81,7 @@ class RemoteDagManager(DagManager):
         self._channel = _channel(target, access)
         self._diffs = rpc.DiffServiceStub(self._channel)
         self._tags = rpc.TagQueryStub(self._channel)
+        self._sessions = rpc.SessionServiceStub(self._channel)
         self._admin = rpc.AdminServiceStub(self._channel)
         self._breaker = Breaker()
 
@@ -117,6 +119,18 @@ class RemoteDagManager(DagManager):
     async def queues(self, query: QueueQuery) -> list[QueueInfo]:
         return await self._listed(self._tags.Queues, _query(query), list[QueueInfo])
 
+    async def attend(self, message: Attending) -> Standing:
+        async def call() -> Standing:
+            told = pb.Attending(json=msgspec.json.encode(message))
+            answer = await self._sessions.Attend(told, timeout=_BEAT_S, metadata=self._metadata())
+            return msgspec.json.decode(answer.json, type=Standing)
+
+        return await self._once(call)  # a runner beats again soon
+
+    async def standings(self, strategy_id: str) -> list[NodeStanding]:
+        asked = pb.StandingsRequest(strategy_id=strategy_id)
+        return await self._listed(self._sessions.Standings, asked, list[NodeStanding], _BEAT_S)
+
     async def stats(self, query: QueueQuery) -> list[QueueStats]:
         """Return queues with what the broker says of their topics; at most five times a second."""
         return await self._listed(self._admin.GetQueueStats, _query(query), list[QueueStats])
@@ -148,10 +162,12 @@ class RemoteDagManager(DagManager):
 
     # -------------------------------------------------------------------------------------- calls
 
-    async def _listed(self, method: Callable[..., Any], asked: Any, kind: type[list[T]]) -> list[T]:
+    async def _listed(
+        self, method: Callable[..., Any], asked: Any, kind: type[list[T]], deadline_s: float = _QUERY_S
+    ) -> list[T]:
         async def call() -> list[T]:
             found: list[T] = []
-            async for part in method(asked, timeout=_QUERY_S, metadata=self._metadata()):
+            async for part in method(asked, timeout=deadline_s, metadata=self._metadata()):
                 found += msgspec.json.decode(part.json, type=kind)
             return found
 

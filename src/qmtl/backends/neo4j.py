@@ -140,6 +140,10 @@ class Neo4jGraph(VersionedGraph):
         values: Row = {"topics": list(topics), "state": state, "only": only, "since": unused_since}
         return [row["topic"] for row in await self._change(cypher.MARK, **values)]
 
+    async def next_term(self) -> int:
+        (row,) = await self._change(cypher.TERM)
+        return int(row["term"])
+
     async def forget(self, topics: Sequence[str]) -> list[str]:
         async def write(tx: AsyncManagedTransaction) -> list[str]:
             rows = await _all(tx, cypher.FORGET_QUEUES, topics=list(topics), dropping=DROPPING)

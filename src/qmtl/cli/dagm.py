@@ -72,6 +72,7 @@ def server(
     tls_ca: options.TlsCa = None,
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
+    session_timeout: options.SessionTimeout = 5.0,
     log_level: options.LogLevel = "warning",
 ) -> None:
     """Run a DAG manager until Ctrl-C; the first line on stdout is its address, and then it is ready."""
@@ -84,12 +85,18 @@ def server(
     secret = secret_file or data / "secret"
     allowed = authority(no_auth=no_auth, host=host, jwks_url=jwks_url, secret_file=secret)
     tls = Tls.of(tls_ca, tls_cert, tls_key)
-    run(lambda: _server(urls, allowed, tls, host, (port, http_port), gateway_url))
+    run(lambda: _server(urls, allowed, tls, host, (port, http_port), gateway_url, session_timeout))
     say("stopped")
 
 
 async def _server(
-    urls: Urls, allowed: Authority, tls: Any, host: str, ports: tuple[int, int], gateway_url: str | None
+    urls: Urls,
+    allowed: Authority,
+    tls: Any,
+    host: str,
+    ports: tuple[int, int],
+    gateway_url: str | None,
+    session_timeout_s: float,
 ) -> None:
     from contextlib import AsyncExitStack
 
@@ -101,7 +108,7 @@ async def _server(
     metrics, listening = Metrics(), bound(host, ports[1])
     async with AsyncExitStack() as stack:
         tell, telling = wiring.notification(gateway_url, allowed)
-        manager = await stack.enter_async_context(wiring.dag_manager(urls, metrics, tell))
+        manager = await stack.enter_async_context(wiring.dag_manager(urls, metrics, tell, session_timeout_s))
         reached = wiring.for_dag_manager(allowed)
         resuming = asyncio.create_task(wiring.resumed(manager))
         stack.callback(resuming.cancel)

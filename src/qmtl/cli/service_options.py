@@ -32,6 +32,9 @@ JwksUrl = Annotated[
 ]
 Sentinels = Annotated[bool, typer.Option("--sentinels/--no-sentinels", help="Give each submission a version.")]
 Lease = Annotated[float, typer.Option("--lease", min=1, help="Seconds after which a dead worker's work is taken over.")]
+SessionTimeout = Annotated[
+    float, typer.Option("--session-timeout", min=0.2, help="Seconds after which a silent runner is taken for dead.")
+]
 LogLevel = Annotated[str, typer.Option("--log-level", metavar="debug|info|warning|error", help="Of the log on stderr.")]
 SecretFile = Annotated[
     Path | None,

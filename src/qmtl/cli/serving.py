@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -136,11 +137,13 @@ def _credentials(tls: Tls) -> Any:
     return grpc.ssl_server_credentials(pair, root_certificates=ca, require_client_auth=ca is not None)
 
 
-async def until_stopped(*, watched: Callable[[], Awaitable[Any]] | None = None) -> None:
-    """Wait for SIGINT or SIGTERM, or for something that must not end."""
+async def until_stopped(*, watched: Callable[[], Awaitable[Any]] | None = None, with_parent: bool = False) -> None:
+    """Wait for SIGINT or SIGTERM, for the end of standard input if asked to, or for something that must not end."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if with_parent:  # nobody writes there: it can be read when the other end is closed
+        loop.add_reader(sys.stdin.fileno(), stop.set)
     waiting = asyncio.create_task(stop.wait())
     others = [asyncio.ensure_future(watched())] if watched is not None else []
     done, _ = await asyncio.wait([waiting, *others], return_when=asyncio.FIRST_COMPLETED)

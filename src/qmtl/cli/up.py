@@ -20,6 +20,8 @@ GrpcPort = Annotated[
     int | None, typer.Option("--grpc-port", min=0, max=65535, help="Serve the DAG manager over gRPC too.")
 ]
 
+WithParent = Annotated[bool, typer.Option("--with-parent", hidden=True, help="End when standard input is closed.")]
+
 
 def up(
     port: options.Port = 8000,
@@ -36,7 +38,9 @@ def up(
     grpc_port: GrpcPort = None,
     sentinels: options.Sentinels = True,
     lease: options.Lease = 30.0,
+    session_timeout: options.SessionTimeout = 5.0,
     log_level: options.LogLevel = "warning",
+    with_parent: WithParent = False,
 ) -> None:
     """Run Gateway and DAG manager until Ctrl-C; the first line on stdout is the URL, and then it is ready."""
     from qmtl.cli.serving import run
@@ -50,12 +54,19 @@ def up(
     )
     allowed = authority(no_auth=no_auth, host=host, jwks_url=jwks_url, secret_file=secret_file or data / "secret")
     settings = Settings(sentinels=sentinels, lease_s=lease)
-    run(lambda: _up(urls, allowed, settings, (host, port), grpc_port))
+    run(lambda: _up(urls, allowed, settings, (host, port), grpc_port, session_timeout, with_parent=with_parent))
     say("stopped")
 
 
 async def _up(
-    urls: Urls, allowed: Authority, settings: Settings, place: tuple[str, int], grpc_port: int | None
+    urls: Urls,
+    allowed: Authority,
+    settings: Settings,
+    place: tuple[str, int],
+    grpc_port: int | None,
+    session_timeout_s: float,
+    *,
+    with_parent: bool,
 ) -> None:
     from contextlib import AsyncExitStack
 
@@ -69,7 +80,7 @@ async def _up(
     gateways: list[Gateway] = []
     async with AsyncExitStack() as stack:
         manager = await stack.enter_async_context(
-            wiring.dag_manager(urls, metrics, lambda told: take(gateways[0], told))
+            wiring.dag_manager(urls, metrics, lambda told: take(gateways[0], told), session_timeout_s)
         )
         gateway = await stack.enter_async_context(wiring.gateway(urls, manager, allowed, metrics, settings))
         gateways.append(gateway)
@@ -82,4 +93,4 @@ async def _up(
         url = url_of(listening)
         wiring.leave_tokens(allowed, url)
         print(url, flush=True)
-        await until_stopped(watched=gateway.ended)
+        await until_stopped(watched=gateway.ended, with_parent=with_parent)

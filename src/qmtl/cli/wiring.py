@@ -57,10 +57,11 @@ class Urls:
 
 @asynccontextmanager
 async def dag_manager(
-    urls: Urls, metrics: Metrics, notify: Callable[[Event], Awaitable[None]]
+    urls: Urls, metrics: Metrics, notify: Callable[[Event], Awaitable[None]], session_timeout_s: float = 5.0
 ) -> AsyncIterator[Service]:
     """Open a DAG manager; it finishes what a crash left half-done."""
     from qmtl.backends.connect import open_blobs, open_broker, open_graph
+    from qmtl.dagmanager.attendance import Rules
     from qmtl.dagmanager.service import Parts, Service
 
     async with AsyncExitStack() as stack:
@@ -69,8 +70,14 @@ async def dag_manager(
         broker = await open_broker(urls.broker)
         stack.push_async_callback(broker.close)
         blobs = await open_blobs(urls.archive)
-        parts = Parts(graph, graph, broker, blobs, metrics, time.time, notify)
-        yield Service(parts)
+        rules = Rules(session_timeout_s, urls.broker)
+        service = Service(Parts(graph, graph, broker, blobs, metrics, time.time, notify, rules=rules))
+        watching = asyncio.create_task(service.watch())
+        try:
+            yield service
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -32,10 +32,21 @@ class Assignment:
     silent_since: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A session died with roles; nothing was heard of it after ``silent_since``."""
+
+    session: str
+    host: str
+    topics: tuple[str, ...]
+    silent_since: float
+
+
 @dataclass(slots=True)
 class Session:
     """A runner that lives."""
 
+    owner: str
     host: str
     joined: int
     strategies: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -79,7 +90,7 @@ class Roster:
         self.timeout, self._epochs, self._opens = timeout, epochs, opens
         self.life = next(epochs)
         self.sessions: dict[str, Session] = {}
-        self.news: deque[Assignment] = deque(maxlen=_BOUND)
+        self.news: deque[Assignment | Expiry] = deque(maxlen=_BOUND)
         self._beaten: dict[str, float] = {}
         self._able: dict[str, dict[str, None]] = {}
         self._producer: dict[str, str] = {}
@@ -104,6 +115,7 @@ class Roster:
         *,
         holds: Mapping[str, int] | None = None,
         host: str = "",
+        owner: str = "",
     ) -> None:
         """Let a session in, or replace what it can do: for each strategy, topics.
 
@@ -115,7 +127,7 @@ class Roster:
         session = self.sessions.get(session_id)
         if session is None:
             self._joined += 1
-            session = self.sessions[session_id] = Session(host, self._joined)
+            session = self.sessions[session_id] = Session(owner, host, self._joined)
         before = session.topics
         session.host = host or session.host
         session.strategies = {k: frozenset(v) for k, v in strategies.items() if k not in self._ended}
@@ -126,6 +138,7 @@ class Roster:
         self._enable(session_id, before, session.topics)
         for topic, epoch in (holds or {}).items():
             if topic in session.topics and topic not in self._producer and self._may_keep(session_id, topic, epoch):
+                self._silent.pop(topic, None)
                 self._give(topic, session_id, epoch)
         self._settle(sorted(before | session.topics))
 
@@ -171,7 +184,9 @@ class Roster:
             session_id, beaten = next(iter(self._beaten.items()))
             if now - beaten < self.timeout:
                 break
-            for topic in self.sessions[session_id].roles:
+            session = self.sessions[session_id]
+            self.news.append(Expiry(session_id, session.host, tuple(session.roles), beaten))
+            for topic in session.roles:
                 _remember(self._silent, topic, beaten)
             self._lost += 1
             self.leave(session_id)
@@ -225,7 +240,7 @@ class Roster:
     def _may_keep(self, session_id: str, topic: str, epoch: int) -> bool:
         """Whether an epoch is of another life, or the last that this one gave."""
         last = self._last.get(topic)
-        return epoch < self.life if last is None else last == (session_id, epoch)
+        return 0 < epoch < self.life if last is None else last == (session_id, epoch)
 
     def _settle(self, topics: Iterable[str]) -> None:
         """Give each topic to whom it belongs now."""

@@ -13,6 +13,7 @@ from qmtl.backoff import backoff
 from qmtl.batching import Batcher
 from qmtl.checkup import Checkup
 from qmtl.dagmanager import diff, gc, queues
+from qmtl.dagmanager.attendance import Attendance, Rules
 from qmtl.dagmanager.diff import Decision
 from qmtl.errors import ConflictError, EndedError, QmtlError, UnavailableError, UsageError
 from qmtl.ports.blob_store import BlobStore
@@ -24,7 +25,7 @@ from qmtl.telemetry.logs import logger
 from qmtl.telemetry.metrics import Metrics
 from qmtl.telemetry.tracing import current, span
 from qmtl.wire.dag import Document, Limits, read
-from qmtl.wire.events import QUEUE_GC, QUEUE_UPDATE, SENTINEL_WEIGHT, Event, event
+from qmtl.wire.events import QUEUE_GC, QUEUE_UPDATE, SENTINEL_WEIGHT, TAG_QUERY_UPSERT, Event, event
 from qmtl.wire.messages import (
     CleanupRequest,
     DiffAnswer,
@@ -38,6 +39,7 @@ from qmtl.wire.messages import (
     Removal,
     Sentinel,
 )
+from qmtl.wire.sessions import Attending, NodeStanding, Standing
 
 #: A diff that lost so many races in a row is told to come again.
 _RACES = 8
@@ -60,6 +62,7 @@ class Parts:
     now: Callable[[], float]
     notify: Callable[[Event], Awaitable[None]]
     limits: Limits = field(default_factory=Limits)
+    rules: Rules = field(default_factory=Rules)
 
 
 class Service(DagManager):
@@ -75,6 +78,7 @@ class Service(DagManager):
         self._fetch = Batcher(self._fetch_all, size=_BATCH, bound=_WAITING, role=graph)
         self._apply = Batcher(self._apply_all, size=_BATCH, bound=_WAITING, role=graph)
         self._make = Batcher(self._make_all, size=_BATCH, bound=_WAITING, role=broker)
+        self._attendance = Attendance(parts.rules, parts.graph.next_term, self._tell_about, parts.metrics)
 
     async def check(self) -> str:
         return await self._parts.graph.check()
@@ -134,6 +138,13 @@ class Service(DagManager):
         if decision.change.queues:
             made = [{"topic": q.topic, "tags": list(q.tags), "interval": q.interval} for q in decision.change.queues]
             await self._tell(QUEUE_UPDATE, {"queues": made, "strategy_id": request.strategy_id})
+            tagged = [
+                {"topic": q.topic, "node_id": q.node_id, "tags": list(q.tags), "interval": q.interval}
+                for q in decision.change.queues
+                if q.tags
+            ]
+            if tagged:
+                await self._tell(TAG_QUERY_UPSERT, {"queues": tagged})
 
     async def _make_all(self, wanted: list[dict[str, str]]) -> list[bool]:
         together = {topic: quality for one in wanted for topic, quality in one.items()}
@@ -144,7 +155,21 @@ class Service(DagManager):
         return [True] * len(wanted)
 
     async def release(self, strategy_id: str) -> list[str]:
-        return await self._parts.graph.release(strategy_id, self._parts.now())
+        topics = await self._parts.graph.release(strategy_id, self._parts.now())
+        await self._attendance.end(strategy_id)
+        return topics
+
+    # --------------------------------------------------------------------------------- sessions
+
+    async def watch(self) -> None:
+        """Let sessions expire and tell of it, until cancelled."""
+        await self._attendance.run()
+
+    async def attend(self, message: Attending) -> Standing:
+        return await self._attendance.attend(message)
+
+    async def standings(self, strategy_id: str) -> list[NodeStanding]:
+        return await self._attendance.standings(strategy_id)
 
     # ---------------------------------------------------------------------------------- queries
 
@@ -216,6 +241,7 @@ class Service(DagManager):
 
     async def resume(self) -> None:
         """Finish what a crash left half-done: queues that were not made yet, and those that were being dropped."""
+        await self._attendance.open()
         left = await self._parts.graph.queues(QueueQuery())
         await self._drop([queue.topic for queue in left if queue.state == DROPPING])
         await self._make({queue.topic: queue.quality for queue in left if queue.state == PENDING})
@@ -264,7 +290,10 @@ class Service(DagManager):
         return gone
 
     async def _tell(self, kind: str, data: dict[str, object]) -> None:
-        await self._parts.notify(event(kind, source=_SOURCE, at=self._parts.now(), data=data))
+        await self._tell_about(kind, "", data)
+
+    async def _tell_about(self, kind: str, subject: str, data: dict[str, object]) -> None:
+        await self._parts.notify(event(kind, source=_SOURCE, at=self._parts.now(), subject=subject, data=data))
 
 
 def _stats(queue: QueueInfo, topic: TopicInfo | None) -> QueueStats:

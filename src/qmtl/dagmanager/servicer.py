@@ -24,10 +24,12 @@ from qmtl.telemetry.metrics import Metrics
 from qmtl.telemetry.tracing import span
 from qmtl.wire.auth import OPERATE, READ, SUBMIT, Authority, allowed
 from qmtl.wire.dag import Limits, TooLargeError
+from qmtl.wire.decoding import decoded
 from qmtl.wire.faults import packed, status_of
 from qmtl.wire.grpc import dagmanager_pb2 as pb
 from qmtl.wire.grpc import dagmanager_pb2_grpc as rpc
 from qmtl.wire.messages import RUN_TYPES, CleanupRequest, DiffRequest, QueueQuery, RedoRequest, Sentinel
+from qmtl.wire.sessions import Attending
 
 #: So long the next part of a request or an acknowledgement may take, in seconds.
 MESSAGE_S = 10.0
@@ -35,6 +37,7 @@ _STATS_A_SECOND = 5
 _TEXT, _TAGS = 256, 1000
 _PART = 500
 
+_attending = msgspec.json.Decoder(Attending)
 _log = logger("dagmanager")
 
 
@@ -202,6 +205,26 @@ class TagQueryServicer(rpc.TagQueryServicer):
             yield part
 
 
+class SessionServicer(rpc.SessionServiceServicer):
+    """``SessionService``."""
+
+    def __init__(self, service: Service, authority: Authority) -> None:
+        self._service, self._authority = service, authority
+
+    @_unary
+    async def Attend(self, request: pb.Attending, context: Any) -> pb.Standing:  # noqa: N802
+        await _caller(self._authority, context, SUBMIT)
+        standing = await self._service.attend(decoded(_attending, request.json, "message"))
+        return pb.Standing(json=msgspec.json.encode(standing))
+
+    @_streamed
+    async def Standings(self, request: pb.StandingsRequest, context: Any) -> AsyncIterator[pb.Part]:  # noqa: N802
+        await _caller(self._authority, context, READ)
+        _bounded([request.strategy_id])
+        for part in _parts(await self._service.standings(request.strategy_id)):
+            yield part
+
+
 class AdminServicer(rpc.AdminServiceServicer):
     """``AdminService``."""
 
@@ -241,6 +264,7 @@ async def add_to(
     """Add all services, and the standard health service, to a server."""
     rpc.add_DiffServiceServicer_to_server(DiffServicer(service, authority, metrics, limits), server)
     rpc.add_TagQueryServicer_to_server(TagQueryServicer(service, authority), server)
+    rpc.add_SessionServiceServicer_to_server(SessionServicer(service, authority), server)
     rpc.add_AdminServiceServicer_to_server(AdminServicer(service, authority), server)
     checks = health.aio.HealthServicer()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)  # the process; /status tells of its dependencies

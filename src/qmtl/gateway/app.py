@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from qmtl.errors import QmtlError
-from qmtl.gateway import callbacks, listings, strategies
+from qmtl.gateway import callbacks, listings, sessions, strategies
 from qmtl.gateway.state import Gateway
 from qmtl.wire import problems
 
@@ -29,6 +29,6 @@ def application(gateway: Gateway) -> FastAPI:
     app = FastAPI(title="QMTL Gateway", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.gateway = gateway
     app.add_exception_handler(QmtlError, problems.handle)
-    for routes in (strategies, listings, callbacks):
+    for routes in (strategies, sessions, listings, callbacks):
         app.include_router(routes.router)
     return app

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
 from pydantic import BaseModel
+
+from qmtl.wire.sessions import Beat, Join, Leave
 
 
 class SubmissionBody(BaseModel):
@@ -52,6 +55,17 @@ class EventBody(BaseModel):
     datacontenttype: str = "application/json"
 
 
+class Standing(BaseModel):
+    """What a session is and has to do; roles are None where the beat has seen them."""
+
+    known: bool
+    version: str
+    roles: dict[str, int] | None
+    strategies: list[str]
+    timeout_s: float
+    broker_url: str
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe refusals of a route."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
@@ -60,7 +74,25 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def body(model: type[BaseModel]) -> dict[str, Any]:
     """Describe a body that the route reads itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+    return body_of(model.model_json_schema())
+
+
+def attending() -> dict[str, Any]:
+    """Return the schema of what a runner says, without references."""
+    _, known = msgspec.json.schema_components([Join, Beat, Leave])
+
+    def inlined(part: Any) -> Any:
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).rpartition("/")[2]
+            return inlined(known[name]) if name else {key: inlined(value) for key, value in part.items()}
+        return [inlined(one) for one in part] if isinstance(part, list) else part
+
+    return {"anyOf": [inlined(known[kind.__name__]) for kind in (Join, Beat, Leave)]}
+
+
+def body_of(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe a body by its schema."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 _TITLES = {

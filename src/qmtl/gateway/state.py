@@ -29,6 +29,10 @@ class Gateway:
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._rate = RateLimitItemPerSecond(settings.rate)
         self.checkup = Checkup(parts.dependencies())
+        #: Strategies that are known to run: a beat that says so again asks no store.
+        self.running: dict[str, None] = {}
+        #: Names of nodes by the hash of their document.
+        self.names: dict[str, dict[str, str]] = {}
         self.loops: asyncio.Task[None] | None = None
 
     async def run(self) -> None:

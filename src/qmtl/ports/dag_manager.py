@@ -7,6 +7,7 @@ from typing import Any
 
 from qmtl.ports.dependency import Dependency
 from qmtl.wire.messages import DiffAnswer, DiffRequest, NodeInfo, QueueInfo, QueueQuery
+from qmtl.wire.sessions import Attending, NodeStanding, Standing
 
 
 class DagManager(Dependency):
@@ -33,3 +34,11 @@ class DagManager(Dependency):
     @abstractmethod
     async def queues(self, query: QueueQuery) -> list[QueueInfo]:
         """Return queues by tags."""
+
+    @abstractmethod
+    async def attend(self, message: Attending) -> Standing:
+        """Take what a runner says of itself; return what it has to do. NotAllowedError: the session is another's."""
+
+    @abstractmethod
+    async def standings(self, strategy_id: str) -> list[NodeStanding]:
+        """Return how the nodes of a strategy stand, by topic; nothing where no runner attends to it."""

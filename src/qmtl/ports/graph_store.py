@@ -163,5 +163,9 @@ class GraphStore(Dependency):
         """
 
     @abstractmethod
+    async def next_term(self) -> int:
+        """Return a number above all that this ever returned, from 1 on: each life of a DAG manager takes one."""
+
+    @abstractmethod
     async def forget(self, topics: Sequence[str]) -> list[str]:
         """Remove queues that are being dropped, and nodes that nothing needs any more; return the topics removed."""

@@ -10,11 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _MILLISECONDS = (1, 2, 5, 10, 20, 40, 80, 120, 160, 200, 400, 800, 2000, 10_000)
 _SECONDS = tuple(bound / 1000 for bound in _MILLISECONDS)
+#: Of a hand-over: detection takes a session's timeout, 5 s by default.
+_HANDOVER = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 5.25, 5.5, 5.75, 6.0, 7.0, 10.0, 30.0)
 #: A p95 is taken over so many of the latest values.
 _RECENT = 1000
 
+_BOUNDS = {"seconds": _SECONDS, "milliseconds": _MILLISECONDS, "handover": _HANDOVER}
+
+Kind = Literal["counter", "gauge", "p95", "seconds", "milliseconds", "handover"]
 #: name: (what it is, labels, help)
-TABLE: dict[str, tuple[Literal["counter", "gauge", "p95", "seconds", "milliseconds"], tuple[str, ...], str]] = {
+TABLE: dict[str, tuple[Kind, tuple[str, ...], str]] = {
     "gateway_e2e_latency_p95": ("p95", (), "Seconds from submission to mapped queues, 95th percentile of the latest."),
     "gateway_e2e_latency_seconds": ("seconds", (), "Seconds from submission to mapped queues."),
     "gateway_accept_seconds": ("seconds", (), "Seconds from request to durable in both stores."),
@@ -32,6 +37,12 @@ TABLE: dict[str, tuple[Literal["counter", "gauge", "p95", "seconds", "millisecon
     "orphan_queue_total": ("gauge", (), "Queues that no strategy uses."),
     "sentinel_gap_count": ("gauge", (), "Strategies that were mapped without a version."),
     "dagmgr_active_version_weight": ("gauge", ("version",), "Weight of a version."),
+    "sessions": ("gauge", (), "Runners that live."),
+    "handover_seconds": ("handover", (), "Seconds from a dead producer's last beat to its successor's first record."),
+    "determinism_violation_total": ("counter", (), "Nodes that gave two answers to the same question."),
+    "node_processed_total": ("counter", ("node",), "Buckets of a node that were computed in this process."),
+    "node_lag_seconds": ("gauge", ("node",), "Seconds from the end of a node's last bucket to now."),
+    "nodecache_resident_bytes": ("gauge", (), "Bytes that windows and buffers of nodes take."),
 }
 
 
@@ -57,9 +68,8 @@ class Metrics:
     def _made(self, name: str, kind: str, labels: Iterable[str], text: str) -> Counter | Gauge | Histogram:
         if kind == "counter":
             return Counter(name, text, labels, registry=self._registry)
-        if kind in {"seconds", "milliseconds"}:
-            bounds = _SECONDS if kind == "seconds" else _MILLISECONDS
-            return Histogram(name, text, labels, buckets=bounds, registry=self._registry)
+        if kind in _BOUNDS:
+            return Histogram(name, text, labels, buckets=_BOUNDS[kind], registry=self._registry)
         gauge = Gauge(name, text, labels, registry=self._registry)
         if kind == "p95":
             recent = self._recent[name] = deque(maxlen=_RECENT)

@@ -16,12 +16,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from qmtl.errors import NotAllowedError, RefusedError, UnavailableError, UnreachableError, UsageError
+from qmtl.wire.sessions import Attending, Standing
 
 if TYPE_CHECKING:
     from qmtl.wire.events import Event
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 _TIMEOUT_S = 15.0
+_BEAT_S = 2.0
 _ATTEMPTS = 4
 _POLL_S = 0.05
 #: States in which nothing more happens by the control plane alone.
@@ -30,7 +32,10 @@ RESTING = frozenset({"warming", "running", "stopped", "failed", "rejected", "sup
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What became of a submission; ``new`` and ``reused`` count nodes; ``created`` unless it was there already."""
+    """What became of a submission; ``new`` and ``reused`` count nodes; ``created`` unless it was there already.
+
+    ``borrowed`` are nodes that only read the queue of a near one.
+    """
 
     strategy_id: str
     created: bool
@@ -39,6 +44,12 @@ class Mapped:
     new: int
     reused: int
     detail: str | None
+    borrowed: frozenset[str] = frozenset()
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic of each node that has one of its own."""
+        return {node: topic for node, topic in self.queue_map.items() if node not in self.borrowed}
 
 
 def token_file(url: str) -> Path:
@@ -102,6 +113,7 @@ class GatewayClient:
             new=found["new"] if status == 202 else 0,
             reused=found["reused"] if status == 202 else len(found["queue_map"]),
             detail=found["detail"],
+            borrowed=frozenset(one["node_id"] for one in found["nodes"] if one["action"] == "buffer"),
         )
 
     def wait(self, strategy_id: str, timeout_s: float = 60.0, states: frozenset[str] = RESTING) -> dict[str, Any]:
@@ -129,6 +141,14 @@ class GatewayClient:
         """Stop a strategy and wait until its queues are released."""
         self._call("DELETE", f"/strategies/{quote(strategy_id, safe='')}", accept=(202,))
         return self.wait(strategy_id, states=RESTING - {"warming", "running"})
+
+    def attend(self, message: Attending) -> Standing:
+        """Say what a runner is or does, once: who beats says it again soon anyhow."""
+        content = msgspec.json.encode(message)
+        status, _, answer = self._exchange("POST", "/sessions", content, _BEAT_S)
+        if status != 200:
+            raise self._refused(status, answer)
+        return msgspec.convert(answer, Standing)
 
     def nodes(self, tags: list[str]) -> list[dict[str, Any]]:
         """Return nodes of the global graph that have all the tags."""
@@ -162,9 +182,11 @@ class GatewayClient:
             self._pause(min(5.0, float(asked) if asked.isdigit() else 1.0) * (0.5 + random.random()))  # noqa: S311  (jitter)
         raise AssertionError("the loop returns or raises")
 
-    def _exchange(self, method: str, path: str, content: bytes | None) -> tuple[int, Mapping[str, str], dict[str, Any]]:
+    def _exchange(
+        self, method: str, path: str, content: bytes | None, timeout_s: float = _TIMEOUT_S
+    ) -> tuple[int, Mapping[str, str], dict[str, Any]]:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(str(self._parts.hostname), self._parts.port, timeout=_TIMEOUT_S)
+        connection = kind(str(self._parts.hostname), self._parts.port, timeout=timeout_s)
         headers = {"Content-Type": "application/json"} if content is not None else {}
         headers |= {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:

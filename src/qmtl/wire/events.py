@@ -13,9 +13,25 @@ QUEUE_UPDATE = "qmtl.queue_update"
 QUEUE_GC = "qmtl.queue_gc"
 SENTINEL_WEIGHT = "qmtl.sentinel_weight"
 LAGGED = "qmtl.stream.lagged"
+TAG_QUERY_UPSERT = "qmtl.tagquery.upsert"
+NODE_ASSIGNED = "qmtl.node.assigned"
+NODE_READY = "qmtl.node.ready"
+NODE_QUARANTINED = "qmtl.node.quarantined"
+SESSION_EXPIRED = "qmtl.session.expired"
 
 #: What a DAG manager may tell a Gateway.
-FROM_DAG_MANAGER = frozenset({QUEUE_UPDATE, QUEUE_GC, SENTINEL_WEIGHT})
+FROM_DAG_MANAGER = frozenset(
+    {
+        QUEUE_UPDATE,
+        QUEUE_GC,
+        SENTINEL_WEIGHT,
+        TAG_QUERY_UPSERT,
+        NODE_ASSIGNED,
+        NODE_READY,
+        NODE_QUARANTINED,
+        SESSION_EXPIRED,
+    }
+)
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=False):

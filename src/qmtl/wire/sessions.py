@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+#: What every reader of JSON reads exactly.
+_EXACT = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=_EXACT)]
+Epoch = Count
+Bucket = Annotated[int, msgspec.Meta(ge=-_EXACT, le=_EXACT)]
 NodeState = Literal["waiting", "warming", "ready", "stalled", "quarantined"]
 
 
@@ -21,12 +26,15 @@ class Join(msgspec.Struct, frozen=True, tag="join"):
         Where the runner is, for people: ``machine:pid``.
     holds : dict of topic to epoch
         What it produces now, as another life of the manager said: so a manager that restarts moves nothing.
+    owner : str
+        Set by the Gateway, in every message: nobody speaks for another's session.
     """
 
     session_id: str
     strategies: dict[str, list[str]]
     host: str = ""
-    holds: dict[str, int] = {}
+    holds: dict[str, Epoch] = {}
+    owner: str = ""
 
 
 class NodeProgress(msgspec.Struct, frozen=True, array_like=True):
@@ -48,10 +56,10 @@ class NodeProgress(msgspec.Struct, frozen=True, array_like=True):
     """
 
     state: NodeState
-    bucket: int | None = None
-    done: int = 0
-    need: int = 0
-    epoch: int = 0
+    bucket: Bucket | None = None
+    done: Count = 0
+    need: Count = 0
+    epoch: Epoch = 0
     reason: str = ""
     eta_s: float | None = None
 
@@ -80,13 +88,15 @@ class Beat(msgspec.Struct, frozen=True, tag="beat"):
     progress: dict[str, NodeProgress] = {}
     ready: list[str] = []
     blocked: str = ""
-    refused: dict[str, int] = {}
+    refused: dict[str, Epoch] = {}
+    owner: str = ""
 
 
 class Leave(msgspec.Struct, frozen=True, tag="leave"):
     """A runner ends in order: its roles go to others at once."""
 
     session_id: str
+    owner: str = ""
 
 
 class Standing(msgspec.Struct, frozen=True):

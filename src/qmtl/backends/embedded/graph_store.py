@@ -60,8 +60,10 @@ CREATE TABLE IF NOT EXISTS sentinel_uses (
     version TEXT, strategy_id TEXT, PRIMARY KEY (version, strategy_id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sentinel_uses_by_strategy ON sentinel_uses (strategy_id);
+CREATE TABLE IF NOT EXISTS turns (name TEXT PRIMARY KEY, taken INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+_TERM = "INSERT INTO turns VALUES ('terms', 1) ON CONFLICT (name) DO UPDATE SET taken = taken + 1 RETURNING taken"
 #: So long a late diff of an ended strategy is recognised, in seconds.
 _REMEMBERED_S = 7 * 86_400.0
 _PARTS = "SELECT node_id, node_type, code_hash, config_hash, schema_hash"
@@ -103,6 +105,9 @@ class SqliteGraph(SqlitePart, VersionedGraph):
         sql = f"UPDATE queues AS q SET state = ? WHERE topic {IN} {condition}"
         values = [state, listed(topics), *([unused_since] if unused_since is not None else [])]
         return await self._db.write(lambda db: _column(db.execute(sql + " RETURNING topic", values)))
+
+    async def next_term(self) -> int:
+        return await self._db.write(lambda db: int(db.execute(_TERM).fetchone()[0]))
 
     async def forget(self, topics: Sequence[str]) -> list[str]:
         return await self._db.write(lambda db: _forget(db, topics))

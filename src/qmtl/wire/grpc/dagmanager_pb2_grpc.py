@@ -298,6 +298,121 @@ class TagQuery:
             _registered_method=True)
 
 
+class SessionServiceStub:
+    """Missing associated documentation comment in .proto file."""
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Attend = channel.unary_unary(
+                '/qmtl.dagmanager.v1.SessionService/Attend',
+                request_serializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Attending.SerializeToString,
+                response_deserializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Standing.FromString,
+                _registered_method=True)
+        self.Standings = channel.unary_stream(
+                '/qmtl.dagmanager.v1.SessionService/Standings',
+                request_serializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.StandingsRequest.SerializeToString,
+                response_deserializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Part.FromString,
+                _registered_method=True)
+
+
+class SessionServiceServicer:
+    """Missing associated documentation comment in .proto file."""
+
+    def Attend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Standings(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_SessionServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Attend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attend,
+                    request_deserializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Attending.FromString,
+                    response_serializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Standing.SerializeToString,
+            ),
+            'Standings': grpc.unary_stream_rpc_method_handler(
+                    servicer.Standings,
+                    request_deserializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.StandingsRequest.FromString,
+                    response_serializer=qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Part.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'qmtl.dagmanager.v1.SessionService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('qmtl.dagmanager.v1.SessionService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class SessionService:
+    """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Attend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/qmtl.dagmanager.v1.SessionService/Attend',
+            qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Attending.SerializeToString,
+            qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Standing.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Standings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/qmtl.dagmanager.v1.SessionService/Standings',
+            qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.StandingsRequest.SerializeToString,
+            qmtl_dot_wire_dot_grpc_dot_dagmanager__pb2.Part.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class AdminServiceStub:
     """Missing associated documentation comment in .proto file."""
 
