@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -71,7 +71,7 @@ class Terms:
     symbols: tuple[str, ...]
     costs: Costs
     cash: float
-    span: Span = Span(0, FOREVER)
+    span: Span = field(default_factory=lambda: Span(0, FOREVER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +237,10 @@ class Paper:
         at = np.searchsorted(ts, fills["decided"]).clip(max=len(ts) - 1)
         reasons = np.where(ts[at] == fills["decided"], buckets[at], self._reasons[fills["symbol"]])
         columns = (reasons, fills["decided"], fills["symbol"], fills["quantity"])
-        return [self._order(*row, "filled") for row in zip(*(c.tolist() for c in columns), strict=True)]
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [self._order(*row, status="filled") for row in rows]
 
-    def _order(self, bucket: int, decided: int, symbol: int, quantity: float, status: str) -> Order:
+    def _order(self, bucket: int, decided: int, symbol: int, quantity: float, *, status: str) -> Order:
         terms = self.terms
         name = client_order_id(terms.strategy_id, terms.node_id, bucket, terms.symbols[symbol])
         return Order(name, bucket, decided, symbol, quantity, status)
@@ -249,7 +250,7 @@ class Paper:
         still = {}
         for decided, symbol, quantity in self._exchange.orders_after(self._last, self._target):
             reason = self._bucket if decided == self._last else int(self._reasons[symbol])
-            order = self._order(reason, decided, symbol, quantity, "open")
+            order = self._order(reason, decided, symbol, quantity, status="open")
             still[order.client_order_id] = order
         gone = self._open.keys() - still.keys() - {order.client_order_id for order in filled}
         replaced = [replace(order, status="replaced") for name, order in self._open.items() if name in gone]

@@ -14,10 +14,11 @@ from qmtl.sdk.backtest import _on_bars
 from qmtl.trading.costs import Costs
 from qmtl.trading.exchange import simulate
 
+EVER = Span(0, 1 << 40)
 COSTS = Costs(taker_bps=7, slippage_bps=3, lot=0.01, tick=0.01)
 
 
-def terms(symbols=1, kind="position", interval=60, span=Span(0, 1 << 40), costs=COSTS):
+def terms(symbols=1, kind="position", interval=60, span=EVER, costs=COSTS):
     names = tuple("ABCDEFGH"[:symbols])
     return Terms("s", "target", interval, kind, "price", 60, names, costs, 1000.0, span)
 
