@@ -28,7 +28,22 @@ _UNKNOWN = "UNKNOWN_TOPIC_OR_PART"
 #: Right after a creation not everybody knows the leader.
 _PASSING = {"NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE", _UNKNOWN}
 
+#: Of one message, in bytes: what topics are made for, and producers may send.
+LARGEST = 16 * 2**20
+
 _log = logger("kafka")
+
+
+def settings(url: str) -> dict[str, str | int | float | bool]:
+    """Return the options of librdkafka that a URL gives, on top of ours."""
+    parts = urlsplit(url)
+    return {
+        "bootstrap.servers": parts.netloc,
+        "client.id": "qmtl",
+        "socket.timeout.ms": int(_ANSWER_S * 1000),
+        "reconnect.backoff.max.ms": 1000,
+        **dict(parse_qsl(parts.query)),
+    }
 
 
 class KafkaBroker(Broker):
@@ -43,15 +58,7 @@ class KafkaBroker(Broker):
     @classmethod
     async def open(cls, url: str) -> Self:
         """Open by URL; whether somebody answers shows with the first call."""
-        parts = urlsplit(url)
-        settings: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": parts.netloc,
-            "client.id": "qmtl",
-            "socket.timeout.ms": int(_ANSWER_S * 1000),
-            "reconnect.backoff.max.ms": 1000,
-            **dict(parse_qsl(parts.query)),
-        }
-        return cls(AdminClient(settings, logger=logging.getLogger("qmtl.kafka")))
+        return cls(AdminClient(settings(url), logger=logging.getLogger("qmtl.kafka")))
 
     async def check(self) -> str:
         metadata = await self._metadata()
@@ -85,7 +92,11 @@ class KafkaBroker(Broker):
             topic.name,
             num_partitions=topic.partitions,
             replication_factor=min(topic.replication, max(1, brokers)),
-            config={"retention.ms": str(topic.retention_ms), "cleanup.policy": topic.cleanup},
+            config={
+                "retention.ms": str(topic.retention_ms),
+                "cleanup.policy": topic.cleanup,
+                "max.message.bytes": str(LARGEST),
+            },
         )
 
     async def exist(self, names: Sequence[str]) -> set[str]:
@@ -154,11 +165,13 @@ class KafkaBroker(Broker):
         if not places:
             return {}
         first, last = await asyncio.gather(
-            self._offsets(places, OffsetSpec.earliest()), self._offsets(places, OffsetSpec.latest())
+            self.offsets(places, OffsetSpec.earliest()), self.offsets(places, OffsetSpec.latest())
         )
         return {name: sum(last[place] - first[place] for place in last if place[0] == name) for name in described}
 
-    async def _offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+    async def offsets(self, places: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        """Return an offset of each (topic, partition), which must be there."""
+
         async def ask() -> dict[tuple[str, int], int]:
             asked = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=_ANSWER_S)
             answers = await asyncio.gather(*map(asyncio.wrap_future, asked.values()))

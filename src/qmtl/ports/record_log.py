@@ -21,8 +21,11 @@ class RecordLog(Dependency):
     """An ordered log for each topic, shared by processes.
 
     Promises: a topic has one order, the same for every reader, however many write; what ``append`` acknowledged
-    is there after a crash of anything; a reader sees it within 20 ms on one machine. Positions are integers that grow;
-    0 is the beginning. Reading from an old position and on is history and tail in one: nothing is between them.
+    is there after a crash of any process; a reader sees it within 20 ms on one machine. Positions are integers that
+    grow; 0 is the beginning. Reading from an old position and on is history and tail in one: nothing is between them.
+
+    A position whose record was removed by retention goes on at the earliest that is left. A topic that is not there
+    has nothing to read, and refuses to be appended to. One ``read`` runs at a time; ``append`` may run beside it.
     """
 
     role = "log"
@@ -32,15 +35,17 @@ class RecordLog(Dependency):
         """Append (topic, batch) pairs in order; durable when it returns. Return topics that a newer epoch has taken.
 
         A batch of an older epoch than the topic has seen may be refused, and is then in the answer; where the log
-        cannot tell, it is appended, and readers drop it. UnavailableError: some may be there, some not; append again,
+        cannot tell, it is appended, and readers drop it. UnavailableError: of each topic's batches the first ones may
+        be there, or come to be there yet, and no later one without those before it; append all of them again,
         readers drop duplicates.
         """
 
     @abstractmethod
     async def read(self, positions: Mapping[str, int], limit: int, wait_s: float) -> dict[str, list[Entry]]:
-        """Return up to ``limit`` entries of topics from positions on, waiting up to ``wait_s`` seconds for the first.
+        """Return entries of topics from positions on: up to ``limit`` of all topics together, each topic in order.
 
-        Topics without new entries are absent from the answer.
+        Waits up to ``wait_s`` seconds until there is one, and no longer; topics without are absent from the answer.
+        No topic is passed over for ever. An empty answer does not mean that a topic ended: see :meth:`ends`.
         """
 
     @abstractmethod
