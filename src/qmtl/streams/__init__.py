@@ -1,7 +1,9 @@
 """Feeds: where the bars of streams come from while a strategy runs live."""
 
+from qmtl.streams.disturbed import Disturbed
+from qmtl.streams.faults import Faults, parse_faults
 from qmtl.streams.feed import Arrived, Feed
 from qmtl.streams.pace import Pace, parse_speed
 from qmtl.streams.recorded import Recorded
 
-__all__ = ["Arrived", "Feed", "Pace", "Recorded", "parse_speed"]
+__all__ = ["Arrived", "Disturbed", "Faults", "Feed", "Pace", "Recorded", "parse_faults", "parse_speed"]

@@ -56,17 +56,17 @@ class Pace:
         self, speed: float | None, now: Callable[[], float] = time.monotonic, begin: int | None = None
     ) -> None:
         self._speed, self._now, self._begin = speed, now, begin
-        self._began: tuple[float, int] | None = None
+        self._began: tuple[float, float] | None = None
 
-    def reached(self, proven: int | None, first: int) -> float:
+    def reached(self, proven: float | None, first: float) -> float:
         """Return the time of the data now, seconds UTC; infinite if it goes as fast as it can.
 
         Parameters
         ----------
-        proven : int or None
-            It is at least this late: somebody has a bar that ends there.
-        first : int
-            End of the first bar, where time begins if nothing else says so.
+        proven : float or None
+            It is at least this late: somebody has what comes then.
+        first : float
+            When the first bar comes, where time begins if nothing else says so.
         """
         if self._speed is None:
             return math.inf
@@ -80,6 +80,6 @@ class Pace:
             return proven
         return reached
 
-    def wait_s(self, until: int, reached: float) -> float:
+    def wait_s(self, until: float, reached: float) -> float:
         """Return the seconds of the clock from a time of the data to a later one."""
         return 0.0 if self._speed is None else max(0.0, (until - reached) / self._speed)
