@@ -83,10 +83,11 @@ class Database:
         self._connection.execute(begin)
         try:
             result = work(self._connection)
+            self._connection.execute("COMMIT")
         except BaseException:  # also when it is cancelled: nothing half-done stays
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # a full disk has ended it already
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
         return result
 
     def _told(self, error: Exception) -> UnavailableError:
