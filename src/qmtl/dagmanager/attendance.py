@@ -190,8 +190,8 @@ class Attendance:
         found = [roster.news.popleft() for _ in range(len(roster.news))]
         for one in found:
             if isinstance(one, Expiry):
-                data = {"session": one.session, "host": one.host, "topics": list(one.topics)}
-                self._add(SESSION_EXPIRED, "", data)
+                topics = [*one.topics]
+                self._add(SESSION_EXPIRED, "", {"session": one.session, "host": one.host, "topics": topics})
         assigned = [one for one in found if isinstance(one, Assignment)]
         for one in assigned:
             self._handed.pop(one.topic, None)
@@ -199,9 +199,8 @@ class Attendance:
                 self._handed[one.topic] = (one.epoch, one.silent_since)
         for session, group in itertools.groupby(assigned, key=lambda one: one.session):
             host = roster.sessions[session].host if session in roster.sessions else ""
-            self._add(
-                NODE_ASSIGNED, "", {"session": session, "host": host, "topics": {k.topic: k.epoch for k in group}}
-            )
+            epochs = {one.topic: one.epoch for one in group}
+            self._add(NODE_ASSIGNED, "", {"session": session, "host": host, "topics": epochs})
 
     def _changed(self, roster: Roster, session: Session, changed: dict[str, NodeProgress]) -> None:
         """Tell each strategy which of its nodes became ready, and everybody concerned which were quarantined."""

@@ -7,6 +7,7 @@ before. Stand-bys come in the order in which they joined, so what one runner tak
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -87,7 +88,7 @@ class Roster:
     """
 
     def __init__(self, timeout: float, epochs: Iterator[int], opens: float = 0.0) -> None:
-        self.timeout, self._epochs, self._opens = timeout, epochs, opens
+        self.timeout, self._epochs, self.opens = timeout, epochs, opens
         self.life = next(epochs)
         self.sessions: dict[str, Session] = {}
         self.news: deque[Assignment | Expiry] = deque(maxlen=_BOUND)
@@ -122,7 +123,7 @@ class Roster:
         What it says that it ``holds`` it keeps with its epoch, if nobody else was given it since.
         """
         if not self.sessions and self._lost > 1:  # all were cut off, rather than all have died
-            self._opens = now + GRACE * self.timeout
+            self.opens = now + GRACE * self.timeout
         self._pass(now)
         session = self.sessions.get(session_id)
         if session is None:
@@ -170,28 +171,30 @@ class Roster:
 
     def leave(self, session_id: str) -> None:
         """Let a session go: its roles go to others at once."""
-        session = self.sessions.pop(session_id, None)
-        if session is not None:
-            del self._beaten[session_id]
-            self._enable(session_id, session.topics, set())
-            self._settle(sorted(session.topics))
+        if session_id in self.sessions:
+            self._settle(sorted(self._gone(session_id).topics))
 
     def expire(self, now: float) -> list[str]:
         """Let those go who have not beaten for the timeout; return them."""
         self._pass(now)
-        gone = []
-        while self._beaten:
-            session_id, beaten = next(iter(self._beaten.items()))
-            if now - beaten < self.timeout:
-                break
-            session = self.sessions[session_id]
+        dead = [one for one, _ in itertools.takewhile(lambda one: now - one[1] >= self.timeout, self._beaten.items())]
+        topics: set[str] = set()
+        for session_id in dead:  # all of them first: a role does not go to one that is dead too
+            beaten = self._beaten[session_id]
+            session = self._gone(session_id)
             self.news.append(Expiry(session_id, session.host, tuple(session.roles), beaten))
             for topic in session.roles:
                 _remember(self._silent, topic, beaten)
-            self._lost += 1
-            self.leave(session_id)
-            gone.append(session_id)
-        return gone
+            topics |= session.topics
+        self._lost += len(dead)
+        self._settle(sorted(topics))
+        return dead
+
+    def _gone(self, session_id: str) -> Session:
+        session = self.sessions.pop(session_id)
+        del self._beaten[session_id]
+        self._enable(session_id, session.topics, set())
+        return session
 
     def pardon(self, seconds: float) -> None:
         """Forgive everybody a silence: it was the manager that did not listen for so long."""
@@ -225,7 +228,7 @@ class Roster:
     def _pass(self, now: float) -> None:
         """Let time pass: behind the grace, everybody may take what waits."""
         self._now = now
-        if now >= self._opens and self._waiting:
+        if now >= self.opens and self._waiting:
             waiting, self._waiting = sorted(self._waiting), set()
             self._settle(waiting)
 
@@ -252,7 +255,7 @@ class Roster:
                 continue
             if taker is None:
                 self._take(topic)
-            elif holder is None and self._now < self._opens:
+            elif holder is None and self._now < self.opens:
                 self._waiting.add(topic)
             else:
                 self._give(topic, taker, next(self._epochs))

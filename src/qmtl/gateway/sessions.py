@@ -26,7 +26,7 @@ _TEXT = 200
 #: Strategies of one session, and running strategies that are remembered.
 _MANY, _REMEMBERED = 1000, 10_000
 #: Only these are computed for.
-_ATTENDED = frozenset({"warming", "running"})
+ATTENDED = frozenset({"warming", "running"})
 _decoder = msgspec.json.Decoder(Attending)
 
 
@@ -71,7 +71,7 @@ async def _attendable(gateway: Gateway, principal: Principal, join: Join) -> dic
     return {
         strategy_id: sorted(set(join.strategies[strategy_id]) & _producible(one))
         for strategy_id, one in stored.items()
-        if one.state in _ATTENDED and (one.owner == principal.owner or OPERATE in principal.scopes)
+        if one.state in ATTENDED and (one.owner == principal.owner or OPERATE in principal.scopes)
     }
 
 

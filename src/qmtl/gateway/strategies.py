@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from qmtl.errors import RefusedError
 from qmtl.gateway import models
+from qmtl.gateway.details import nodes_of
 from qmtl.gateway.lifecycle import FINAL, STATES
 from qmtl.gateway.state import Gateway, gateway_of
 from qmtl.gateway.submissions import submission, unpacked
@@ -114,21 +115,16 @@ async def strategies(
 
 @router.get("/strategies/{strategy_id}", responses=models.problems(401, 403, 404, 422, 503))
 async def strategy(request: Request, strategy_id: StrategyId) -> Response:
-    """Everything about a strategy: placement per node, owner, the log of its life."""
+    """Everything about a strategy: each node's place, how it stands and who computes it; owner; the log of its life."""
     gateway = gateway_of(request)
     await gateway.allow(request, READ)
     stored = await _get(gateway, strategy_id)
     placement = stored.placement
     log = await gateway.parts.strategies.log(strategy_id)
-    actions = placement.actions if placement else {}
     details = {
         **_summary(stored),
         "queue_map": placement.queue_map if placement else {},
-        "nodes": [
-            {"node_id": node, "topic": placement.queue_map[node], "action": action} for node, action in actions.items()
-        ]
-        if placement
-        else [],
+        "nodes": await nodes_of(gateway, stored),
         "sentinel_id": placement.sentinel_id if placement else None,
         "meta": {key: value for key, value in stored.meta.items() if key not in {"trace", "idempotency_key"}},
         "log": [{"at": one.at, "from": one.source, "to": one.target, "cause": one.cause} for one in log],

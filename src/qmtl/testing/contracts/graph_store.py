@@ -220,3 +220,11 @@ class GraphStoreContract:
         assert await part.mark([TOPIC_A], DROPPING, unused_since=99.0) == [TOPIC_A]
         await part.forget([TOPIC_A])
         assert await part.nodes() == []
+
+    async def test_terms_grow_and_nobody_gets_the_same(self, part: VersionedGraph) -> None:
+        first = await part.next_term()
+        assert first >= 1
+        at_once = await asyncio.gather(*(part.next_term() for _ in range(5)))
+        assert sorted(at_once) == [*range(first + 1, first + 6)]
+        await applied(part, change("s-1", A))
+        assert await part.next_term() == first + 6
