@@ -35,8 +35,15 @@ def above(view):
 
 
 def _function(compute, period, name, interval="1m", **inputs):
-    return Node(input=inputs, compute_fn=compute, period=period, name=name, interval=interval, version="1",
-                schema={"value": "float64"})
+    return Node(
+        input=inputs,
+        compute_fn=compute,
+        period=period,
+        name=name,
+        interval=interval,
+        version="1",
+        schema={"value": "float64"},
+    )
 
 
 class Case:
@@ -59,7 +66,11 @@ class Case:
             private = {nodes[-1].node_id} if name == "A" else set()
             topics = {node: node[:8] for node in plan.nodes if node not in private}
             self.jobs[name] = Job(plan, topics, frozenset(node.node_id for node in nodes))
-            frames = {k: Frame(rows.ts, dict(zip(FIELDS, rows.values, strict=True)), MINUTE) for k, rows in self.bars.items() if k in plan.nodes}
+            frames = {
+                k: Frame(rows.ts, dict(zip(FIELDS, rows.values, strict=True)), MINUTE)
+                for k, rows in self.bars.items()
+                if k in plan.nodes
+            }
             self.expected |= run_batch(plan, frames)
             self.labels |= {node: one.node.label for node, one in plan.nodes.items()}
         self.begin = min(int(rows.ts[0]) for rows in self.bars.values())
@@ -102,7 +113,9 @@ def wrong(world: World) -> list[str]:
             values = np.concatenate([part.values for part in parts], axis=1) if parts else np.zeros((1, 0, 1))
             if not np.array_equal(ts, known.ts):
                 missing, more = sorted({*known.ts} - {*ts}), sorted({*ts} - {*known.ts})
-                found.append(f"{runner.name}: {CASE.labels[node]} got {len(ts)} of {len(known.ts)}; missing {missing[:3]}, more {more[:3]}, ordered {bool((np.diff(ts) > 0).all())}")
+                found.append(
+                    f"{runner.name}: {CASE.labels[node]} got {len(ts)} of {len(known.ts)}; missing {missing[:3]}, more {more[:3]}, ordered {bool((np.diff(ts) > 0).all())}"
+                )
             elif values.tobytes() != np.stack([*known.columns.values()]).tobytes():
                 found.append(f"{runner.name}: {CASE.labels[node]} has other values")
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from qmtl.dagmanager.roster import Roster
 from qmtl.errors import UnavailableError
 from qmtl.live.machine import Job, Machine
 from qmtl.live.rows import Rows
@@ -56,41 +58,6 @@ class Log:
         return positions
 
 
-class Roster:
-    """Who produces what: the longest member of those that can; a topic that moves gets a newer epoch."""
-
-    def __init__(self, term: int = 1) -> None:
-        self.epoch = term << 20
-        self.members: dict[str, tuple[int, set[str]]] = {}
-        self.roles: dict[str, tuple[str, int]] = {}
-
-    def join(self, name, topics, now, holds):
-        self.members[name] = now, topics
-        for topic, epoch in holds.items():
-            if topic not in self.roles and topic in topics:
-                self.roles[topic] = name, epoch
-        self._assign()
-
-    def beat(self, name, now):
-        self.members[name] = now, self.members[name][1]
-        return {topic: epoch for topic, (owner, epoch) in self.roles.items() if owner == name}
-
-    def leave(self, name):
-        self.members.pop(name, None)
-        self._assign()
-
-    def expire(self, now):
-        for name in [name for name, (at, _) in self.members.items() if at < now - TIMEOUT]:
-            self.leave(name)
-
-    def _assign(self):
-        self.roles = {topic: role for topic, role in self.roles.items() if role[0] in self.members}
-        for name, (_, topics) in self.members.items():
-            for topic in sorted(topics - self.roles.keys()):
-                self.epoch += 1
-                self.roles[topic] = name, self.epoch
-
-
 @dataclass
 class Runner:
     """A process with its machine, and what it was given."""
@@ -103,6 +70,7 @@ class Runner:
     cut_until: int = 0
     flushing: list = field(default_factory=list)
     checkpoint: tuple = ()
+    refused: dict[str, int] = field(default_factory=dict)
 
     def deliver(self, step) -> None:
         for node, rows in step.delivered.items():
@@ -117,32 +85,33 @@ class World:
     """Runs machines of several strategies over recorded bars under a seed."""
 
     def __init__(self, seed, jobs, bars, *, fences, feeds_everywhere=True) -> None:
-        self.random, self.log, self.roster = random.Random(seed), Log(fences), Roster()
+        self.random, self.log = random.Random(seed), Log(fences)
+        self.roster = self._roster(1, 0)
         self.jobs: dict[str, Job] = jobs
         self.bars: dict[str, Rows] = bars
         self.end = max(int(rows.ts[-1]) for rows in bars.values()) + MINUTE
         self.runners: dict[str, Runner] = {}
         self.now, self.counted, self.started, self.term, self.horizon = 0, Counter(), 0, 1, 0
 
+    @staticmethod
+    def _roster(term: int, opens: float) -> Roster:
+        return Roster(TIMEOUT, itertools.count(term << 20), opens)
+
     def start(self, job: str, checkpoint: tuple = ()) -> Runner:
         self.started += 1
         name = f"{job}-{self.started}"
         if checkpoint:
             snapshot, delivered = checkpoint
-            machine = self.revive(self.jobs[job], snapshot)
+            machine = Machine(self.jobs[job], snapshot=snapshot)
             runner = Runner(name, job, machine, {node: [*rows] for node, rows in delivered.items()})
         else:
             runner = Runner(name, job, Machine(self.jobs[job]))
         self.runners[name] = runner
         return runner
 
-    def revive(self, job, snapshot):
-        return Machine(job, delivered=snapshot)
-
     def save(self, runner: Runner) -> None:
         if runner.is_idle:
-            snapshot = dict(runner.machine.delivered)
-            runner.checkpoint = snapshot, {node: [*rows] for node, rows in runner.delivered.items()}
+            runner.checkpoint = runner.machine.snapshot(), {node: [*rows] for node, rows in runner.delivered.items()}
 
     # ------------------------------------------------------------------------------ faults
 
@@ -176,7 +145,7 @@ class World:
     def forget(self, _runner: Runner) -> None:
         """Restart the manager: a new term, nobody known."""
         self.term += 1
-        self.roster = Roster(self.term)
+        self.roster = self._roster(self.term, self.now + TIMEOUT / 5)
 
     # ------------------------------------------------------------------------------- turns
 
@@ -187,16 +156,26 @@ class World:
         self.roster.expire(self.now)
         awake = [one for one in self.runners.values() if one.frozen_until <= self.now]
         if awake:
-            turns = (self.beat, self.read, self.read, self.feed, self.step, self.step, self.flush, self.flush, self.save)
+            turns = (
+                self.beat,
+                self.read,
+                self.read,
+                self.feed,
+                self.step,
+                self.step,
+                self.flush,
+                self.flush,
+                self.save,
+            )
             self.random.choice(turns)(self.random.choice(awake))
 
     def beat(self, runner: Runner) -> None:
-        if runner.cut_until <= self.now:
-            if runner.name not in self.roster.members:
-                topics = {*runner.machine.job.topics.values()}
-                holds = {runner.machine.job.topics[node]: epoch for node, epoch in runner.machine.roles.items()}
-                self.roster.join(runner.name, topics, self.now, holds)
-            runner.machine.assign(self.roster.beat(runner.name, self.now))
+        if runner.cut_until > self.now:
+            return
+        machine, name = runner.machine, runner.name
+        if not self.roster.knows(name):
+            self.roster.join(name, {runner.job: set(machine.job.topics.values())}, self.now, holds=machine.holds)
+        runner.refused = machine.assign(self.roster.beat(name, self.now, refused=runner.refused))
 
     def read(self, runner: Runner) -> None:
         wants = runner.machine.wants()

@@ -3,84 +3,36 @@
 1. ``assign`` says which nodes this runner produces, each under an epoch. The machine fences a topic off (a batch that
    voids what the last producer may still write), reads it up to the fence, and goes on behind its last bucket.
 2. ``wants`` says what to read and which feeds to ask; ``take`` and ``feed`` hand over what came.
-3. ``step`` computes everything that is complete, and returns what to append and what was delivered.
+3. ``step`` computes everything that is complete, and returns what was delivered; ``outbox`` is what to append.
 
 Which nodes are computed here and which are read is a *generation*. When it changes, everything is read again from as
 many bars before as the warm-up needs; outputs are functions of bounded windows, so the new generation gives the same
-bits, and each bucket that a node has emitted before is compared instead of emitted again.
+bits, and the bucket that a node emitted last is compared instead of emitted again. A runner also reads the topics that
+it writes: so it learns from the log itself that another has taken over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from collections.abc import Sequence as Ordered
-from dataclasses import dataclass, field
+from typing import Any
 
-from qmtl.engine.plan import Plan
-from qmtl.engine.stream import StreamEngine
 from qmtl.errors import QmtlError
 from qmtl.graph.node import StreamInput
 from qmtl.interval import format_time
+from qmtl.live.generation import CAPACITY, WAITING, Generation, Group
+from qmtl.live.job import Job, Step, Wants
+from qmtl.live.memory import Followed, Known, Memory
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Sequence, Violation
-from qmtl.live.source import Source
 from qmtl.live.track import Reader, Replay, is_fence
 from qmtl.ports.record_log import Entry
 from qmtl.wire.records import Batch
 
-#: Rows of a node in one step: as many as amortise a commit.
-CAPACITY = 1024
-#: How much further back a generation begins when its first try was not warm.
-_FURTHER = 4
-#: A topic is not read on while so many of its records wait for others.
-_WAITING = 8192
+__all__ = ["CAPACITY", "Job", "Machine", "Step", "Wants"]
 
-
-@dataclass(frozen=True)
-class Job:
-    """What a runner runs.
-
-    Attributes
-    ----------
-    plan : Plan
-        Of all its strategies' nodes, as if all were computed here.
-    topics : mapping of node id to topic
-        A node without one is computed here, for this runner alone.
-    wanted : frozenset of str
-        Ids whose records are delivered.
-    begin : int
-        First bucket that is read, warm-up included, seconds UTC; ``NONE`` for everything.
-    """
-
-    plan: Plan
-    topics: Mapping[str, str]
-    wanted: frozenset[str]
-    begin: int = NONE
-
-
-@dataclass(frozen=True, slots=True)
-class Wants:
-    """What the machine waits for: topics to seek (bucket), topics to read (position), feeds to ask (last bucket)."""
-
-    seeks: dict[str, int]
-    reads: dict[str, int]
-    feeds: dict[str, int]
-
-
-@dataclass(slots=True)
-class Step:
-    """What a step did.
-
-    Attributes
-    ----------
-    delivered : dict of node id to Rows
-        Records that nobody was given before, each bucket once, in order.
-    through : int or None
-        Everything that ends at or before it has been delivered; None if nothing moved.
-    """
-
-    delivered: dict[str, Rows] = field(default_factory=dict)
-    through: int | None = None
+#: How much further back a generation begins when its first tries were not warm; then from the very beginning.
+_FURTHER = (1, 8, 64)
 
 
 class Machine:
@@ -90,87 +42,135 @@ class Machine:
     ----------
     job : Job
         What to run.
-    delivered : mapping of node id to bucket, optional
-        Last bucket of each node that was delivered before, by another life of this runner.
+    snapshot : bytes, optional
+        What :meth:`snapshot` of another life of this runner gave: nothing is read or delivered twice.
     """
 
-    def __init__(self, job: Job, *, delivered: Mapping[str, int] | None = None) -> None:
+    def __init__(self, job: Job, *, snapshot: bytes | None = None) -> None:
         self.job, self._nodes = job, job.plan.nodes
         self._by_topic = {topic: node for node, topic in job.topics.items()}
         self.readers = {node: Reader(topic) for node, topic in job.topics.items()}
         self.roles: dict[str, int] = {}
         self._void: dict[str, int] = {}
-        self._caught: set[str] = set()
         #: What this runner emits: nodes that it produces, and those without a topic.
         self._emitted = {node: Sequence() for node in self._nodes if node not in job.topics}
-        self.delivered = dict.fromkeys(self._nodes, NONE) | dict(delivered or {})
+        self.delivered = dict.fromkeys(self._nodes, NONE)
+        self._marks = dict.fromkeys(job.wanted, NONE)
+        self._through = NONE
+        self._waiting: dict[str, list[Rows]] = {node: [] for node in job.wanted}
         self.quarantined: dict[str, str] = {}
         self._faults: dict[str, int] = {}
         self.computed, self.read = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, 0)
-        self._marks: dict[str, int] = {}
         self._fields: dict[str, tuple[str, ...]] = {}
         self.outbox: list[tuple[str, Batch]] = []
-        self._factor = 1
-        self.open()
+        self._asked: dict[str, Any] = {}
+        self._tries, self._careful = 0, NONE
+        if snapshot is not None:
+            self._remember(Memory.of(snapshot))
+        self._changed = True
+        self._refresh()
+
+    def snapshot(self) -> bytes:
+        """Return what another life of this runner needs to go on; taken when the outbox is empty and appended."""
+        return Memory(
+            topics={node: Followed.of(reader) for node, reader in self.readers.items()},
+            private={node: Known.of(one) for node, one in self._emitted.items() if node not in self.readers},
+            delivered={node: last for node, last in self.delivered.items() if last != NONE},
+            marks=self._marks,
+            waiting={node: [p.batch(node, 0, NONE) for p in parts] for node, parts in self._waiting.items() if parts},
+            quarantined=self.quarantined,
+            faults=self._faults,
+            fields=self._fields,
+            computed=self.computed,
+            read=self.read,
+        ).encoded()
+
+    def _remember(self, memory: Memory) -> None:
+        self.readers |= {node: one.reader(self.job.topics[node]) for node, one in memory.topics.items()}
+        self._emitted = {node: one.sequence() for node, one in memory.private.items()}
+        self.delivered |= memory.delivered
+        self._marks |= memory.marks
+        self._through = min(self._marks.values(), default=NONE)
+        self._waiting |= {node: [Rows.of(batch) for batch in parts] for node, parts in memory.waiting.items()}
+        self.quarantined, self._faults = dict(memory.quarantined), dict(memory.faults)
+        self._fields = dict(memory.fields)
+        self.computed, self.read = dict(memory.computed), dict(memory.read)
 
     @property
     def ours(self) -> set[str]:
         """Nodes whose topics this runner writes now."""
         return self._emitted.keys() & self.job.topics.keys()
 
+    @property
+    def holds(self) -> dict[str, int]:
+        """Topics that this runner produces, with their epochs."""
+        return {self.job.topics[node]: epoch for node, epoch in self.roles.items()}
+
     def known(self, node: str) -> Sequence:
         """Return what is known of a node's records."""
         return self._emitted[node] if node in self._emitted else self.readers[node].sequence
 
+    def through(self, nodes: Collection[str]) -> int:
+        """Return the moment up to which all records of these wanted nodes have been delivered."""
+        return min((self._marks[node] for node in nodes), default=NONE)
+
     # ------------------------------------------------------------------------------ roles
 
-    def assign(self, roles: Mapping[str, int]) -> None:
-        """Take the topics that this runner produces from now on, all of them, with their epochs."""
-        wanted = {self._by_topic[topic]: epoch for topic, epoch in roles.items() if topic in self._by_topic}
-        wanted = {node: epoch for node, epoch in wanted.items() if epoch > self._void.get(node, 0)}
-        if wanted == self.roles:
-            return
-        gone = {node for node, epoch in self.roles.items() if wanted.get(node) != epoch}
-        new = {node: epoch for node, epoch in wanted.items() if self.roles.get(node) != epoch}
-        self.roles = wanted
-        self._lose(gone)
-        self.outbox += [(self.job.topics[node], Batch(node, epoch)) for node, epoch in new.items()]
+    def assign(self, roles: Mapping[str, int]) -> dict[str, int]:
+        """Take the topics that this runner produces from now on, all of them, with their epochs.
 
-    def refused(self, topics: Mapping[str, int]) -> None:
-        """Give up topics of which a batch of this epoch was refused, because a newer one has taken them."""
-        nodes = {self._by_topic[topic] for topic, epoch in topics.items()}
+        Return those that it cannot take: the log has seen a newer epoch, so the manager has to give another.
+        """
+        wanted = {self._by_topic[topic]: epoch for topic, epoch in roles.items() if topic in self._by_topic}
+        void = {node: epoch for node, epoch in wanted.items() if epoch < self._newest(node)}
+        wanted = {node: epoch for node, epoch in wanted.items() if node not in void}
+        if wanted != self.roles:
+            gone = {node for node, epoch in self.roles.items() if wanted.get(node) != epoch}
+            new = {node: epoch for node, epoch in wanted.items() if self.roles.get(node) != epoch}
+            self.roles = wanted
+            self._lose(gone)
+            self.outbox += [(self.job.topics[node], Batch(node, epoch)) for node, epoch in new.items()]
+            self._refresh()
+        return {self.job.topics[node]: epoch for node, epoch in void.items()}
+
+    def _newest(self, node: str) -> int:
+        """Return the oldest epoch that is not void."""
+        return max(self._void.get(node, 0), self.readers[node].sequence.epoch)
+
+    def refused(self, topics: Mapping[str, int]) -> set[str]:
+        """Give up topics of which a batch of this epoch was refused, because a newer one has taken them.
+
+        Return the streams among them: what was computed from their last bars may rest on bars that nobody else has.
+        """
+        nodes = {self._by_topic[topic] for topic in topics}
         nodes = {node for node in nodes if self.roles.get(node, 0) == topics[self.job.topics[node]]}
+        streams = {node for node in nodes & self.ours if self._is_stream(node)}
         for node in nodes:
-            self._void[node] = self.roles.pop(node)
+            self._void[node] = self.roles.pop(node) + 1
         self._lose(nodes)
+        self._refresh()
+        return streams
 
     def _lose(self, nodes: Collection[str]) -> None:
-        """Read on from our own fence: what we wrote behind it may be void by now."""
-        self._caught -= set(nodes)
-        lost = self.ours & set(nodes)
-        for node in lost:
+        """Read on from where the topic was read to: what we wrote behind it may be void by now."""
+        for node in self.ours & set(nodes):
             del self._emitted[node]
+            self._changed = True
         self.outbox = [(topic, batch) for topic, batch in self.outbox if self._by_topic[topic] not in nodes]
-        if lost:
-            self.open()
 
     # ------------------------------------------------------------------------- generations
 
-    def open(self) -> None:
-        """Begin a generation: decide what is computed here, and from where on everything is read."""
+    def _refresh(self) -> None:
+        """Begin a new generation, if what is computed here has changed."""
+        if not self._changed:
+            return
+        self._changed, self._asked = False, {}
         local = self._local()
-        self.part = self.job.plan.part(local, self._fields)
-        self.engine = StreamEngine(self.part, CAPACITY) if local else None
-        self.watermark = NONE
-        self._unproven = {k: last for k in local if (last := self.known(k).last) != NONE}
-        self.sources: dict[str, Source] = {}
-        self._replays: dict[str, Replay] = {}
+        self._generation = Generation(self.job.plan, local, self._fields)
+        self._unproven = {node: last for node in local if (last := self.known(node).last) != NONE}
         begin = self._beginning(local)
-        for node, plan in self.part.nodes.items():
-            if plan.is_source:
-                self._begin(node, begin)
-        for node in (self.job.wanted & self.job.topics.keys()) - local - self.sources.keys() - self.broken:
-            self._begin(node, self.delivered[node] + 1)
+        for node in self._generation.sources:
+            self._begin(node, begin)
 
     def _local(self) -> set[str]:
         """Return the nodes to compute: those we produce and those without a topic, if nothing above is quarantined."""
@@ -186,97 +186,94 @@ class Machine:
 
     def _beginning(self, local: Collection[str]) -> int:
         """Return the bucket from which on sources are read so that every node is warm behind its last bucket."""
-        lasts = [self.known(k).last for k in local]
-        if not lasts or NONE in lasts:
+        lasts = [self.known(node).last for node in local]
+        if not lasts or NONE in lasts or self._tries >= len(_FURTHER):
             return self.job.begin
-        warm = max(p.warmup_s + p.node.interval for p in self.part.nodes.values())
-        return max(self.job.begin, min(lasts) - self._factor * warm)
+        warm = max(self._nodes[node].warmup_s + self._nodes[node].node.interval for node in local)
+        return max(self.job.begin, min(lasts) - _FURTHER[self._tries] * warm)
 
     def _begin(self, node: str, begin: int) -> None:
-        """Make the source of a node; what is known of it from ``begin`` on is read once more."""
-        known, source = self.known(node), Source(self._nodes[node].node.interval)
-        self.sources[node] = source
+        """Begin a source; what is known of it from ``begin`` on is read once more."""
+        known, reader = self.known(node), self.readers[node]
         if known.last < begin or known.last == NONE:
-            source.put(None, known.through)
+            self._generation.put(node, None, known.through)
             return
-        reader = self.readers[node]
         until = NONE if node in self._emitted else reader.position
-        self._replays[node] = Replay(reader.topic, begin, until, known.last, known.through)
+        self._generation.replays[node] = Replay(reader, begin, until, known.last, known.through)
 
     # ------------------------------------------------------------------------------ inputs
 
     def wants(self) -> Wants:
         """Return what to read and which feeds to ask now."""
-        again = self._replays.values()
-        following = [self.readers[node] for node in self.readers if self._follows(node)]
-        return Wants(
-            seeks={replay.topic: replay.begin for replay in again if replay.position is None},
-            reads={reader.topic: reader.position for reader in following}
-            | {replay.topic: replay.position for replay in again if replay.position is not None},
-            feeds={node: self.known(node).last for node in self.ours if self._is_stream(node) and self._has_room(node)},
-        )
-
-    def _follows(self, node: str) -> bool:
-        return node not in self._emitted and node not in self._replays and self._has_room(node)
+        replays, seeks, reads = self._generation.replays, {}, {}
+        for node, reader in self.readers.items():
+            target: Reader | Replay = replays.get(node, reader)
+            if target.position is None:
+                seeks[reader.topic] = replays[node].begin
+            elif node in self._emitted or self._has_room(node):
+                reads[reader.topic] = target.position
+            self._asked[reader.topic] = target
+        feeds = {node: self._emitted[node].last for node in self.ours if self._may_feed(node) and self._has_room(node)}
+        return Wants(seeks, reads, feeds)
 
     def _has_room(self, node: str) -> bool:
-        return node not in self._replays and (node not in self.sources or len(self.sources[node]) < _WAITING)
+        return self._generation.has_room(node) and sum(map(len, self._waiting.get(node, ()))) < WAITING
+
+    def _may_feed(self, node: str) -> bool:
+        return self._is_stream(node) and node not in self._generation.replays and node not in self.broken
 
     def _is_stream(self, node: str) -> bool:
         return isinstance(self._nodes[node].node, StreamInput)
 
     def sought(self, positions: Mapping[str, int]) -> None:
         """Take the positions of topics that were sought."""
-        for replay in self._replays.values():
-            if replay.position is None and replay.topic in positions:
-                replay.position = positions[replay.topic]
+        for topic, position in positions.items():
+            node = self._by_topic[topic]
+            replay = self._generation.replays.get(node)
+            if replay is not None and replay.position is None and self._asked.get(topic) is replay:
+                replay.sought(position)
+                self._generation.end(node)
 
     def take(self, entries: Mapping[str, Ordered[Entry]]) -> None:
         """Take what was read from topics; what was asked for before a new generation began is passed over."""
         for topic, found in entries.items():
-            node = self._by_topic[topic]
+            node, asked = self._by_topic[topic], self._asked.get(topic)
+            reader, replay = self.readers[node], self._generation.replays.get(node)
             for entry in found:
-                if node in self._replays:
-                    self._repeat(node, entry)
-                elif node not in self._emitted and entry.next > self.readers[node].position:
-                    self.readers[node].position = entry.next
-                    self._take(node, entry.batch)
+                if replay is not None and asked is replay and node in self._generation.replays:
+                    self._generation.repeat(node, entry)
+                elif replay is None and asked is reader and entry.next > reader.position:
+                    self._take(node, entry)
+        self._refresh()
 
-    def _repeat(self, node: str, entry: Entry) -> None:
-        replay, source = self._replays[node], self.sources[node]
-        if replay.position is not None and entry.next > replay.position:
-            replay.position = entry.next
-            replay.take(entry.batch, source)
-            if replay.is_over:
-                source.put(None, replay.through)
-                del self._replays[node]
+    def _take(self, node: str, entry: Entry) -> None:
+        reader, batch = self.readers[node], entry.batch
+        rows = reader.take(entry)
+        self._heed(node, batch)
+        if rows is not None and not self._fits(node, rows):
+            return
+        if node not in self._emitted:
+            self.read[node] += 0 if rows is None else len(rows)
+            self._generation.put(node, rows, reader.sequence.through)
+            self._deliver(node, rows)
+        if is_fence(batch, self.roles.get(node, 0)) and node not in self._emitted and node not in self.quarantined:
+            self._emitted[node] = reader.sequence.copy()  # from here on, the next bucket is ours
+            self._changed = True
 
-    def _take(self, node: str, batch: Batch) -> None:
+    def _heed(self, node: str, batch: Batch) -> None:
+        """Take in what a batch says besides records: another producer, a fault, a contradiction."""
         sequence = self.readers[node].sequence
-        rows = sequence.take(batch)
-        if (rows is None or self._fits(node, rows)) and node in self.sources and node not in self._replays:
-            self.sources[node].put(rows, sequence.through)
-        self._watch(node, batch, sequence.violation)
-        if is_fence(batch, self.roles.get(node, 0)):
-            if self._is_stream(node):
-                self._own(node)
-            else:
-                self._caught.add(node)
-
-    def _own(self, node: str) -> None:
-        """Emit from here on, behind what the topic has."""
-        self._emitted[node] = self.readers[node].sequence.copy()
-
-    def _watch(self, node: str, batch: Batch, violation: Violation | None) -> None:
-        """Quarantine a node that its producer gave up or that contradicts itself; a new producer lifts it."""
+        if batch.epoch > self.roles.get(node, batch.epoch):
+            del self.roles[node]
+            self._lose((node,))
         if batch.epoch > self._faults.get(node, batch.epoch):
             del self._faults[node]
-            if self.quarantined.pop(node, None):
-                self.open()
-        elif batch.fault and batch.epoch == self.readers[node].sequence.epoch:
+            self._changed |= self.quarantined.pop(node, None) is not None
+        elif batch.fault and batch.epoch == sequence.epoch and node not in self.quarantined:
             self._quarantine(node, batch.fault, batch.epoch)
-        if violation is not None and node not in self.quarantined:
-            self._quarantine(node, self._told(node, violation), batch.epoch)
+        if sequence.violation is not None and node not in self.quarantined:
+            self._quarantine(node, self._told(node, sequence.violation), batch.epoch)
+        sequence.violation = None
 
     def _fits(self, node: str, rows: Rows) -> bool:
         """Learn the fields of a node from its first records and hold later ones to them."""
@@ -284,143 +281,119 @@ class Machine:
         if known != rows.fields:
             self._quarantine(node, f"QM-SCHEMA: {self._label(node)} had the fields {known}, and now {rows.fields}")
             return False
-        planned = self.part.nodes.get(node)
-        if planned is not None and planned.given and planned.fields != known:
-            self.open()
+        self._changed |= not self._generation.fits(node, known)
         return True
 
     def feed(self, node: str, rows: Rows | None, through: int) -> None:
         """Take sealed bars of a stream that we produce, all later than those before."""
-        known = self._emitted[node]
+        known = self._emitted.get(node)
+        if known is None or not self._may_feed(node):
+            return  # it was asked for before another generation began
         fresh = Rows.none() if rows is None else rows.after(known.last)
-        if (len(fresh) and not self._fits(node, fresh)) or (not len(fresh) and through <= known.through):
-            return
-        known.emitted(fresh, through)
-        self.computed[node] += len(fresh)
-        self.outbox.append((self.job.topics[node], fresh.batch(node, self.roles[node], through)))
-        if node in self.sources and node not in self._replays:
-            self.sources[node].put(fresh, through)
+        if len(fresh) or through > known.through:
+            if not len(fresh) or self._fits(node, fresh):
+                self._emit(node, fresh, through)
+        self._refresh()
 
     # -------------------------------------------------------------------------------- step
 
     def step(self) -> Step:
         """Compute what is complete, as much as one step takes."""
-        self._promote()
-        done, until = Step(), self._until()
-        if until is None:
-            return done
-        chunks = {node: source.take(until) for node, source in self.sources.items()}
-        if self.engine is not None and not self._compute(until, chunks, done):
-            return Step()
-        for node, rows in chunks.items():
-            self._deliver(node, rows, done)
-            self.read[node] += 0 if rows is None or node in self._emitted else len(rows)
-        self.watermark = done.through = until
+        for group in self._generation.groups:
+            until = group.until(self._careful)
+            if until is not None and not self._advance(group, until):
+                break
+        self._refresh()
+        done = Step()
+        for node, parts in self._waiting.items():
+            if parts:
+                done.delivered[node] = Rows.joined(parts)
+                parts.clear()
+            self._marks[node] = max(self._marks[node], self.known(node).through)
+        through = min(self._marks.values(), default=NONE)
+        if through > self._through:
+            self._through = done.through = through
         return done
 
-    def _until(self) -> int | None:
-        """Return how far a step may go: as far as every source is known, and not more rows than fit."""
-        sources = self.sources.values()
-        if not sources or any(source.through == NONE for source in sources):
-            return None
-        until = min(*(s.frontier for s in sources), max(s.through for s in sources))
-        ends = [end for s in sources if (end := s.first_end) is not None]
-        if ends:
-            until = min(until, min(ends) + (CAPACITY - 2) * min(s.interval for s in sources))
-        return until if until > self.watermark else None
-
-    def _compute(self, until: int, chunks: Mapping[str, Rows | None], done: Step) -> bool:
-        """Run the engine; return False if the step has to be taken again by another generation."""
-        assert self.engine is not None  # the caller looked
-        given = {
-            k: (rows.ts, [*rows.values]) for k, rows in chunks.items() if rows is not None and k in self.part.nodes
-        }
+    def _advance(self, group: Group, until: int) -> bool:
+        """Run one group; return False if another generation has to begin."""
         try:
-            self.engine.advance(until, given)
+            made = group.compute(until)
         except QmtlError as error:
-            self._failed(error)
+            self._failed(group, until, f"{error.code}: {error.message}", error)
             return False
-        made = {node: Rows.made(*self.engine.rows(node)) for node in self.part.keep}
-        whole = next((node for node in made if len(made[node]) and not made[node].fields), None)
-        if whole is not None:
-            hint = "topics carry records of numbers, not whole frames"
-            self._quarantine(whole, f"QM-SCHEMA: {self._label(whole)} emits whole frames; {hint}")
+        if group.failed is not None:
+            self._failed(group, until, "QM-COMPUTE: its function raised")
             return False
         if not self._proven(made, until):
             return False
         for node, rows in made.items():
-            self._emit(node, rows, until)
-            self._deliver(node, rows, done)
-        return True
+            if len(rows) and not rows.fields:
+                hint = "topics carry records of numbers, not whole frames"
+                self._quarantine(node, f"QM-SCHEMA: {self._label(node)} emits whole frames; {hint}")
+            elif not len(rows) or self._fits(node, rows):
+                self._emit(node, rows, until)
+        return not self._changed
 
     def _proven(self, made: Mapping[str, Rows], until: int) -> bool:
         """Check that each node gives its last bucket again: it is warm, and its code is the same."""
-        for node, bucket in list(self._unproven.items()):
+        for node in made.keys() & self._unproven.keys():
+            bucket = self._unproven[node]
             if bucket + self._nodes[node].node.interval > until:
                 continue
-            rows = made[node]
+            rows, known = made[node], self._emitted[node]
             if bucket in rows.ts:
                 del self._unproven[node]
-                self.known(node).compare(rows.part(0, len(rows) - len(rows.after(bucket))))
-                if (violation := self.known(node).violation) is not None:
-                    self._quarantine(node, self._told(node, violation))
+                known.compare(rows.part(0, len(rows) - len(rows.after(bucket))))
+                if known.violation is not None:
+                    self._quarantine(node, self._told(node, known.violation))
                     return False
-            elif self._beginning(self.part.keep) > self.job.begin:
-                self._factor *= _FURTHER
-                self.open()
+            elif self._beginning(self._emitted) > self.job.begin:
+                self._tries += 1
+                self._changed = True
                 return False
             else:
                 again = f"its bucket {format_time(bucket)} cannot be computed again from what the topics still hold"
                 self._quarantine(node, f"QM-HISTORY: {self._label(node)}: {again}")
                 return False
-        self._factor = 1 if not self._unproven else self._factor
+        self._tries = self._tries if self._unproven else 0
         return True
 
     def _emit(self, node: str, rows: Rows, until: int) -> None:
-        known = self._emitted[node]
+        """Publish what is new, and hand everything to those who read it here."""
+        known, interval = self._emitted[node], self._nodes[node].node.interval
         fresh = rows.after(known.last)
+        news = len(fresh) > 0 or until // interval > known.through // interval
         known.emitted(fresh, until)
         self.computed[node] += len(fresh)
-        if node not in self.job.topics:
-            return
-        interval = self._nodes[node].node.interval
-        if len(fresh) or until // interval > self._marks.get(node, NONE) // interval:
-            self._marks[node] = until
+        if news and node in self.job.topics:
             self.outbox.append((self.job.topics[node], fresh.batch(node, self.roles[node], until)))
+        self._generation.put(node, rows, until)
+        self._deliver(node, fresh)
 
-    def _deliver(self, node: str, rows: Rows | None, done: Step) -> None:
-        if rows is None or node not in self.job.wanted:
+    def _deliver(self, node: str, rows: Rows | None) -> None:
+        if rows is None or node not in self._waiting:
             return
         fresh = rows.after(self.delivered[node])
         if len(fresh):
             self.delivered[node] = int(fresh.ts[-1])
-            done.delivered[node] = fresh
-
-    def _promote(self) -> None:
-        """Begin to compute nodes whose topics were read to the end: the next bucket is ours."""
-        ready = {node for node in self._caught if self._is_through(node)}
-        if ready:
-            self._caught -= ready
-            for node in ready:
-                self._own(node)
-            self.open()
-
-    def _is_through(self, node: str) -> bool:
-        last = self.known(node).last
-        return last == NONE or self.watermark >= last + self._nodes[node].node.interval
+            self._waiting[node].append(fresh)
 
     # ------------------------------------------------------------------------------ faults
 
-    def _failed(self, error: QmtlError) -> None:
-        assert self.engine is not None  # it has just failed
-        node = self.engine.executor.running
+    def _failed(self, group: Group, until: int, reason: str, error: QmtlError | None = None) -> None:
+        """Go back and come to the place bar by bar, so that everything before it counts; there, stop the node."""
+        node = group.failed
         if node is None:
-            raise error
-        self._quarantine(node, f"{error.code}: {error.message}")
+            raise error or AssertionError(reason)
+        if until > self._careful:
+            self._careful, self._changed = until, True
+        else:
+            self._quarantine(node, reason)
 
     def _told(self, node: str, found: Violation) -> str:
-        first, second = (dict(zip(found.fields, values, strict=False)) for values in (found.first, found.second))
-        return f"QM-DETERMINISM: {self._label(node)} gave {first} at {format_time(found.bucket)}, and again {second}"
+        place = f"{self._label(node)} gave {found.first} at {format_time(found.bucket)}, and again {found.second}"
+        return f"QM-DETERMINISM: determinism violation: {place}"
 
     def _label(self, node: str) -> str:
         return f"node {self._nodes[node].node.label!r}"
@@ -429,8 +402,7 @@ class Machine:
         """Stop a node and what reads it; everything else goes on."""
         self.quarantined[node] = reason
         self._faults[node] = self.roles.get(node, 0) if epoch is None else epoch
-        self.known(node).violation = None
         if node in self.ours:
             self.outbox.append((self.job.topics[node], Batch(node, self.roles[node], fault=reason)))
             del self._emitted[node]
-        self.open()
+        self._changed = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,6 +87,11 @@ class Rows:
     def after(self, bucket: int) -> Rows:
         """Return the records of later buckets."""
         return self.part(int(np.searchsorted(self.ts, bucket, side="right")))
+
+    def record(self, position: int) -> dict[str, Any]:
+        """Return one record for people: field to number, or to a number for each symbol."""
+        one = self.values[:, position]
+        return {name: v[0] if len(v) == 1 else v for name, v in zip(self.fields, one.tolist(), strict=True)}
 
     def row(self, position: int) -> bytes:
         """Return the bits of one record; equal records have equal bits."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +22,8 @@ class Violation:
     """One bucket was emitted twice, with different values: a node is not deterministic, or its code differs."""
 
     bucket: int
-    fields: tuple[str, ...]
-    first: tuple[float, ...]
-    second: tuple[float, ...]
+    first: dict[str, Any]
+    second: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -43,6 +43,8 @@ class Sequence:
         Everything that ends at or before it was seen, seconds UTC.
     voided, repeated : int
         Records dropped, by reason.
+    violation : Violation, optional
+        The first.
     """
 
     epoch: int = 0
@@ -51,7 +53,8 @@ class Sequence:
     voided: int = 0
     repeated: int = 0
     violation: Violation | None = None
-    _recent: OrderedDict[int, tuple[tuple[str, ...], bytes]] = field(default_factory=OrderedDict)
+    _recent: deque[Rows] = field(default_factory=deque)
+    _count: int = 0
 
     def take(self, batch: Batch) -> Rows | None:
         """Take the next batch of the topic and return its new records, if there are any."""
@@ -69,24 +72,39 @@ class Sequence:
 
     def copy(self) -> Sequence:
         """Return the same knowledge, to go on with apart from this one."""
-        return replace(self, _recent=self._recent.copy())
+        return replace(self, violation=None, _recent=self._recent.copy())
 
     def emitted(self, fresh: Rows, through: int) -> None:
         """Note records that follow what is known, and how far they go."""
-        self.through = max(self.through, through)
+        if through > self.through:
+            self.through = through
         if not len(fresh):
             return
         self.last = int(fresh.ts[-1])
-        for k in range(max(0, len(fresh) - _REMEMBERED), len(fresh)):
-            self._recent[int(fresh.ts[k])] = (fresh.fields, fresh.row(k))
-        while len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
+        self._recent.append(fresh.part(-_REMEMBERED))
+        self._count += len(self._recent[-1])
+        while self._count - len(self._recent[0]) >= _REMEMBERED:
+            self._count -= len(self._recent.popleft())
 
     def compare(self, again: Rows) -> None:
         """Note records that were emitted before; the first that differs is a violation."""
+        if not len(again):
+            return
         self.repeated += len(again)
-        for k, bucket in enumerate(again.ts[-_REMEMBERED:].tolist(), max(0, len(again) - _REMEMBERED)):
-            known = self._recent.get(bucket)
-            if known is not None and known != (again.fields, again.row(k)) and self.violation is None:
-                first, second = np.frombuffer(known[1]), again.values[:, k].ravel()
-                self.violation = Violation(bucket, again.fields, tuple(first.tolist()), tuple(second.tolist()))
+        again = again.part(-_REMEMBERED)
+        for known in self._recent:
+            if self.violation is None and known.ts[-1] >= again.ts[0] and known.ts[0] <= again.ts[-1]:
+                self.violation = _difference(known, again)
+
+    @property
+    def recent(self) -> Rows:
+        """The last records that are remembered."""
+        return Rows.joined([*self._recent]) if self._recent else Rows.none()
+
+
+def _difference(first: Rows, second: Rows) -> Violation | None:
+    _, ours, theirs = np.intersect1d(first.ts, second.ts, assume_unique=True, return_indices=True)
+    for k, j in zip(ours.tolist(), theirs.tolist(), strict=True):
+        if first.fields != second.fields or first.row(k) != second.row(j):
+            return Violation(int(first.ts[k]), first.record(k), second.record(j))
+    return None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Sequence
-from qmtl.live.source import Source
+from qmtl.ports.record_log import Entry
 from qmtl.wire.records import Batch
+
+#: So many changes of the producer are remembered for those who read again.
+_CHANGES = 1024
 
 
 @dataclass(slots=True)
@@ -21,11 +25,26 @@ class Reader:
         Where reading goes on.
     sequence : Sequence
         What was emitted up to there.
+    changes : list of (position, epoch)
+        Behind which batches a newer epoch rules.
     """
 
     topic: str
     position: int = 0
     sequence: Sequence = field(default_factory=Sequence)
+    changes: list[tuple[int, int]] = field(default_factory=list)
+
+    def take(self, entry: Entry) -> Rows | None:
+        """Take the next entry and return its new records, if there are any."""
+        self.position = entry.next
+        if entry.batch.epoch > self.sequence.epoch:
+            self.changes = [*self.changes[-_CHANGES:], (entry.next, entry.batch.epoch)]
+        return self.sequence.take(entry.batch)
+
+    def epoch_at(self, position: int) -> int:
+        """Return the epoch that rules what lies behind a position."""
+        k = bisect_right(self.changes, position, key=lambda change: change[0])
+        return self.changes[k - 1][1] if k else 0
 
 
 @dataclass(slots=True)
@@ -34,36 +53,49 @@ class Replay:
 
     Attributes
     ----------
+    reader : Reader
+        Who has read them before.
     begin : int
         Bucket from which on; the position is sought while it is None.
     until : int
         Position before which the reader has been, or NONE where this runner writes the topic itself.
     last : int
-        The last bucket that has to come before the replay is over.
+        The last bucket that is known.
     through : int
         How far the records are known to be complete, seconds UTC.
     """
 
-    topic: str
+    reader: Reader
     begin: int
     until: int
     last: int
     through: int
     position: int | None = None
     seen: int = NONE
+    epoch: int = 0
 
     @property
     def is_over(self) -> bool:
         """Whether everything known has been read again."""
-        return self.position is not None and self.position >= self.until and self.seen >= self.last
+        if self.position is None:
+            return False
+        return self.seen >= self.last if self.until == NONE else self.position >= self.until
 
-    def take(self, batch: Batch, source: Source) -> None:
-        """Put the records of a batch, each bucket once, up to what is known."""
-        rows = Rows.of(batch).after(self.seen)
+    def sought(self, position: int) -> None:
+        """Begin at a position."""
+        self.position, self.epoch = position, self.reader.epoch_at(position)
+
+    def take(self, entry: Entry) -> Rows:
+        """Return the records of a batch, each bucket once, up to what is known."""
+        self.position = entry.next
+        if entry.batch.epoch < self.epoch:
+            return Rows.none()
+        self.epoch = entry.batch.epoch
+        rows = Rows.of(entry.batch).after(self.seen)
         rows = rows.part(0, len(rows) - len(rows.after(self.last)))
         if len(rows):
             self.seen = int(rows.ts[-1])
-            source.put(rows, min(self.through, self.seen + source.interval))
+        return rows
 
 
 def is_fence(batch: Batch, epoch: int) -> bool:

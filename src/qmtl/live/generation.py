@@ -1,0 +1,145 @@
+"""What is computed here for a while: groups of nodes with an engine each, and what they still have to read again.
+
+Nodes that wait for the same sources are one group. So a source that stalls holds up only what depends on it, and two
+runners that compute for each other never wait in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from qmtl.engine.plan import Plan
+from qmtl.engine.stream import StreamEngine
+from qmtl.live.rows import Rows
+from qmtl.live.sequence import NONE
+from qmtl.live.source import Source
+from qmtl.live.track import Replay
+from qmtl.ports.record_log import Entry
+
+#: Rows of a node in one step: as many as amortise a commit.
+CAPACITY = 1024
+#: A topic is not read on while so many of its records wait for others.
+WAITING = 8192
+
+
+class Group:
+    """Nodes that wait for the same sources: one engine, one watermark.
+
+    Parameters
+    ----------
+    part : Plan
+        Its nodes, and what they read.
+    """
+
+    def __init__(self, part: Plan) -> None:
+        self.part, self.engine, self.watermark = part, StreamEngine(part, CAPACITY), NONE
+        self.sources = {node: Source(plan.node.interval) for node, plan in part.nodes.items() if plan.is_source}
+        self._shortest = min(source.interval for source in self.sources.values())
+        self._strict = [
+            node for node in self.engine.executor.user_nodes if part.nodes[node].node.on_error == "quarantine"
+        ]
+
+    def until(self, careful: int) -> int | None:
+        """Return how far a step may go: as far as every source is known, not more rows than fit.
+
+        One moment, not more, where it is at or before ``careful``.
+        """
+        until, known, first = 1 << 62, NONE, None
+        for source in self.sources.values():
+            if source.through == NONE:
+                return None
+            until, known = min(until, source.frontier), max(known, source.through)
+            end = source.first_end
+            if end is not None and (first is None or end < first):
+                first = end
+        until = min(until, known)
+        if first is not None:
+            until = min(until, first if first <= careful else first + (CAPACITY - 2) * self._shortest)
+        return until if until > self.watermark else None
+
+    def compute(self, until: int) -> dict[str, Rows]:
+        """Compute everything that is complete by a moment and return what each node emitted.
+
+        Raises
+        ------
+        QmtlError
+            A node failed; :attr:`failed` says which.
+        """
+        given = {
+            node: (rows.ts, [*rows.values])
+            for node, source in self.sources.items()
+            if (rows := source.take(until)) is not None
+        }
+        self.engine.advance(until, given)
+        self.watermark = until
+        return {node: Rows.made(*self.engine.rows(node)) for node in self.part.keep}
+
+    @property
+    def failed(self) -> str | None:
+        """The node in which the last computation failed."""
+        nodes = self.engine.executor.user_nodes
+        return self.engine.executor.running or next((node for node in self._strict if nodes[node].failures), None)
+
+
+class Generation:
+    """The groups of the nodes that are computed here.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of everything.
+    local : collection of str
+        Ids to compute.
+    fields : mapping of id to field names
+        Of nodes whose records tell them.
+    """
+
+    def __init__(self, plan: Plan, local: Collection[str], fields: Mapping[str, tuple[str, ...]]) -> None:
+        self.groups = [Group(plan.part(nodes, fields)) for nodes in _grouped(plan, local)]
+        self.replays: dict[str, Replay] = {}
+        self._inlets: dict[str, list[Source]] = {}
+        for group in self.groups:
+            for node, source in group.sources.items():
+                self._inlets.setdefault(node, []).append(source)
+        #: What comes from topics and feeds.
+        self.sources = self._inlets.keys() - set(local)
+
+    def put(self, node: str, rows: Rows | None, through: int) -> None:
+        """Hand the next records of a node to whoever reads it."""
+        for source in self._inlets.get(node, ()):
+            source.put(rows, through)
+
+    def has_room(self, node: str) -> bool:
+        """Whether nobody is far behind with what a node has given."""
+        return all(len(source) < WAITING for source in self._inlets.get(node, ()))
+
+    def repeat(self, node: str, entry: Entry) -> None:
+        """Take an entry of a topic that is read again."""
+        replay = self.replays[node]
+        if replay.position is None or entry.next <= replay.position:
+            return
+        rows = replay.take(entry)
+        if len(rows):
+            self.put(node, rows, min(replay.through, replay.seen + self._inlets[node][0].interval))
+        self.end(node)
+
+    def end(self, node: str) -> None:
+        """Follow a topic that has been read again."""
+        if self.replays[node].is_over:
+            self.put(node, None, self.replays.pop(node).through)
+
+    def fits(self, node: str, fields: tuple[str, ...]) -> bool:
+        """Whether everybody who reads a node was built for its fields."""
+        return all(group.part.nodes[node].fields == fields for group in self.groups if node in group.sources)
+
+
+def _grouped(plan: Plan, local: Collection[str]) -> list[list[str]]:
+    """Return local nodes by what they wait for; a group comes before those that read it."""
+    needs: dict[str, frozenset[str]] = {}
+    groups: dict[frozenset[str], list[str]] = {}
+    for node, planned in plan.nodes.items():
+        if node in local:
+            above = (edge.node.node_id for edge in planned.inputs if edge.node is not None)
+            needs[node] = frozenset().union(*(needs.get(one, frozenset((one,))) for one in above))
+            groups.setdefault(needs[node], []).append(node)
+    return [groups[need] for need in sorted(groups, key=len)]
