@@ -52,8 +52,10 @@ def compare(a: Result, b: Result) -> Comparison:
 
 
 def _first_difference(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, Any] | None:
-    if list(map(str, a.columns)) != list(map(str, b.columns)):
-        return {"column": None, "a": list(map(str, a.columns)), "b": list(map(str, b.columns))}
+    """Compare tables; columns go by their names, in whatever order they stand."""
+    left, right = sorted(map(str, a.columns)), sorted(map(str, b.columns))
+    if left != right:
+        return {"column": None, "a": left, "b": right}
     rows = min(len(a), len(b))
     firsts = [(_first(a.index.to_numpy()[:rows], b.index.to_numpy()[:rows]), "ts")]
     firsts += [(_first(a[c].to_numpy()[:rows], b[c].to_numpy()[:rows]), c) for c in a.columns]

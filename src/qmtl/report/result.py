@@ -37,6 +37,9 @@ class Result:
         The DAG document ``qmtl.dag/1``.
     accounts : Accounts
         Where ``equity``, ``orders``, ``fills``, ``trades`` and ``metrics`` come from.
+    journal : DataFrame or None
+        Of a run that traded bar by bar: every order with its ``client_order_id``, ``bucket`` of the target, ``ts`` of
+        the deciding bar, ``symbol``, ``side``, ``quantity``, ``status`` (filled, open, replaced).
     """
 
     strategy: str
@@ -47,6 +50,7 @@ class Result:
     provenance: dict[str, Any]
     graph: dict[str, Any]
     accounts: Accounts = field(default_factory=lambda: NoAccounts(Metrics({}, {}, {})), repr=False)
+    journal: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def equity(self) -> pd.DataFrame:

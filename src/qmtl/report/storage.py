@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 #: Version of the layout of a result directory.
 FORMAT = "qmtl.result/1"
 _MANIFEST = "result.json"
+#: Where a live run keeps its state inside of the directory of its result; it is never touched here.
+RUN = "run"
 
 
 def save(result: Result, directory: Path) -> Path:
     """Write a result: ``result.json``, ``graph.json``, ``outputs/``, the tables of the accounts, ``report.html``."""
+    if (directory / RUN).is_dir():
+        return _save_beside_run(result, directory)
     if (
         directory.exists()
         and not (directory / _MANIFEST).is_file()
@@ -38,6 +42,23 @@ def save(result: Result, directory: Path) -> Path:
             f"{str(directory)!r} exists and is no result", hint="give a new directory; nothing was overwritten"
         )
     return _atomically(directory, lambda draft: _write_all(result, draft))
+
+
+def _save_beside_run(result: Result, directory: Path) -> Path:
+    """Write a result around the run it is of: there is a result as soon as all of it is there."""
+    draft = _atomically(directory / RUN / "result", lambda draft: _write_all(result, draft))
+    try:
+        (directory / _MANIFEST).unlink(missing_ok=True)
+        for part in sorted(draft.iterdir(), key=lambda part: part.name == _MANIFEST):
+            if (directory / part.name).is_dir():
+                shutil.rmtree(directory / part.name)
+            part.replace(directory / part.name)
+        draft.rmdir()
+    except OSError as error:
+        raise WriteError(
+            f"cannot write {str(directory)!r}: {error.strerror or error}", hint="the run is kept; save it once more"
+        ) from error
+    return directory
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -91,6 +112,8 @@ def _write_all(result: Result, draft: Path) -> None:
     if result.has_traded:
         for name in TABLES:
             _write_table(result.accounts.table(name), draft / name)
+    if result.journal is not None:
+        _write_table(result.journal, draft / "journal")
     _write_json(draft / "graph.json", result.graph)
     _write_json(draft / _MANIFEST, _manifest(result))
     (draft / "report.html").write_text(render(result), encoding="utf-8")
@@ -163,7 +186,8 @@ def _parts(directory: Path) -> dict[str, Any]:
     if values:
         tables = {name: _read_table(directory / f"{name}.parquet") for name in TABLES}
         parts["accounts"] = StoredAccounts(tables, Metrics(values, manifest["basis"], manifest["notes"]))
-    return parts
+    journal = directory / "journal.parquet"
+    return parts | ({"journal": _read_table(journal)} if journal.is_file() else {})
 
 
 def _read_table(path: Path) -> Any:

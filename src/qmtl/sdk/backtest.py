@@ -14,7 +14,7 @@ from qmtl.calendars import Calendar
 from qmtl.graph.dag import Dag
 from qmtl.graph.document import document
 from qmtl.graph.node import Node, StreamInput
-from qmtl.interval import Span
+from qmtl.interval import Span, covered
 from qmtl.sdk.binding import Bound, bind, find_sources
 from qmtl.sdk.outputs import Outputs, clip
 from qmtl.sdk.strategy import Built
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
     from qmtl.engine.batch import Output
     from qmtl.engine.plan import Plan
+    from qmtl.frame import Frame
     from qmtl.report.result import Result
     from qmtl.trading.costs import Costs
+    from qmtl.trading.exchange import Simulation
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,18 @@ class Request:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What one computation of the union graph gave."""
+class Computed:
+    """What one computation of the union graph gave: outputs by id, and the data it rests on with its fingerprints.
+
+    ``simulation`` is what an account did that was traded meanwhile; without it, targets are traded afterwards.
+    """
 
     plan: Plan
     outputs: Mapping[str, Output]
     bound: Mapping[str, Bound]
     prints: Mapping[str, str]
     request: Request
+    simulation: Simulation | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ class Prepared:
 
 async def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
     """Read the data of strategies over one union graph, so that a node they share is computed once."""
-    union = _union(strategies)
-    sources = find_sources(union, _stream_names(strategies), request.data)
+    union = union_of(strategies)
+    sources = find_sources(union, stream_names(strategies), request.data)
     bound = await bind(union, sources, request.span, on_missing=request.on_missing, calendar=request.calendar)
     return Prepared(strategies, request, union, bound)
 
@@ -79,17 +85,18 @@ def compute(prepared: Prepared) -> list[Result]:
         # Hashing releases the interpreter: it goes on beside the engine.
         prints = {k: pool.submit(b.frame.fingerprint) for k, b in bound.items()}
         plan, outputs = _compute(prepared.union, prepared.strategies, bound, request)
-        made = _Run(plan, outputs, bound, {k: found.result() for k, found in prints.items()}, request)
-    return [_result(built, made) for built in prepared.strategies]
+        made = Computed(plan, outputs, bound, {k: found.result() for k, found in prints.items()}, request)
+    return [result_of(built, made) for built in prepared.strategies]
 
 
-def _union(strategies: Sequence[Built]) -> Dag:
+def union_of(strategies: Sequence[Built]) -> Dag:
+    """Return one graph of all strategies: a node that several have is there once."""
     if len(strategies) == 1:
         return strategies[0].dag
     return Dag.union([built.dag for built in strategies])
 
 
-def _stream_names(strategies: Sequence[Built]) -> dict[str, set[str]]:
+def stream_names(strategies: Sequence[Built]) -> dict[str, set[str]]:
     """Return what each strategy calls its streams: name to ids, for two may mean two streams by one name."""
     names: dict[str, set[str]] = {}
     for built in strategies:
@@ -108,7 +115,7 @@ def _compute(
     from qmtl.engine.plan import Plan
     from qmtl.engine.stream import run_stream
 
-    wanted = {i for built in strategies for i in (*built.dag.names.values(), *_targets(built))}
+    wanted = {i for built in strategies for i in kept_of(built)}
     plan = Plan.of(union, {k: b.frame.fields for k, b in bound.items()}, wanted - set(bound))
     frames = {k: b.frame for k, b in bound.items()}
     total, progress = sum(len(f.ts) for f in frames.values()), request.on_progress
@@ -117,11 +124,18 @@ def _compute(
     return plan, run(plan, frames, on_chunk=report)
 
 
-def _targets(built: Built) -> list[str]:
-    return [built.dag.node(target).node_id for target in built.execution.targets]
+def kept_of(built: Built) -> set[str]:
+    """Return the ids of a strategy whose outputs its result has, beside those of its streams: by name, or a target."""
+    return {*built.dag.names.values(), *(built.dag.node(target).node_id for target in built.execution.targets)}
 
 
-def _result(built: Built, made: _Run) -> Result:
+def trade_of(built: Built) -> Node | None:
+    """Return the node that decides what a strategy holds, if it trades."""
+    return next((node for t in built.execution.targets if is_trade(node := built.dag.node(t))), None)
+
+
+def result_of(built: Built, made: Computed) -> Result:
+    """Return the result of one of the strategies that were computed together."""
     from qmtl.report.result import Result
 
     streams = {s.node_id: made.bound[s.node_id] for s in built.dag.streams}
@@ -138,11 +152,11 @@ def _result(built: Built, made: _Run) -> Result:
         provenance=_provenance(built, streams, span, made),
         graph=document(built.dag),
     )
-    trade = next((node for t in built.execution.targets if is_trade(node := built.dag.node(t))), None)
+    trade = trade_of(built)
     return result if trade is None else _traded(result, built, trade, made, span)
 
 
-def _output(identifier: str, made: _Run, span: Span) -> Output:
+def _output(identifier: str, made: Computed, span: Span) -> Output:
     from qmtl.engine.batch import Output
 
     if identifier in made.outputs:
@@ -153,31 +167,36 @@ def _output(identifier: str, made: _Run, span: Span) -> Output:
 
 def _clipped(span: Span, streams: Mapping[str, Bound]) -> Span:
     """Replace an open start or end by those of the data."""
-    first = min(int(b.frame.ts[0]) for b in streams.values())
-    last = max(int(b.frame.ts[-1]) + b.frame.interval for b in streams.values())
+    there = [covered(b.frame.ts, b.frame.interval) for b in streams.values() if len(b.frame)]
+    first, last = min(one.start for one in there), max(one.end for one in there)
     start = max(span.start, first)
     return Span(start, max(min(span.end, last), start))
 
 
-def _traded(result: Result, built: Built, trade: Node, made: _Run, span: Span) -> Result:
+def _traded(result: Result, built: Built, trade: Node, made: Computed, span: Span) -> Result:
     """Simulate the orders of a trade node and measure the outcome."""
     from qmtl.report.accounts import Traded
-    from qmtl.trading.costs import Costs
-    from qmtl.trading.exchange import simulate
 
     stream = made.bound[traded_stream(trade).node_id]
     bars = stream.frame.slice(span)
-    close = bars.columns["close"]
-    simulation = simulate(
+    simulation = made.simulation or _simulated(built, trade, made, bars, span)
+    return replace(result, accounts=Traded(bars, simulation, made.request.calendar, stream.stream.label))
+
+
+def _simulated(built: Built, trade: Node, made: Computed, bars: Frame, span: Span) -> Simulation:
+    from qmtl.trading.costs import Costs
+    from qmtl.trading.exchange import simulate
+
+    close, stream = bars.columns["close"], traded_stream(trade)
+    return simulate(
         bars.ts,
         bars.columns.get("open", close),
         close,
-        _on_bars(_output(trade.node_id, made, span), trade.interval, bars.ts, stream.stream),
+        _on_bars(_output(trade.node_id, made, span), trade.interval, bars.ts, stream),
         kind=TARGET_KINDS[trade.node_type],
         costs=made.request.costs or built.execution.costs or Costs(),
         initial_cash=built.execution.cash if made.request.cash is None else made.request.cash,
     )
-    return replace(result, accounts=Traded(bars, simulation, made.request.calendar, stream.stream.label))
 
 
 def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: StreamInput) -> NDArray[np.float64]:
@@ -193,7 +212,7 @@ def _on_bars(output: Output, interval: int, ts: NDArray[np.int64], stream: Strea
     return target
 
 
-def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, made: _Run) -> dict[str, Any]:
+def _provenance(built: Built, streams: Mapping[str, Bound], span: Span, made: Computed) -> dict[str, Any]:
     from importlib.metadata import version
 
     request = made.request

@@ -133,7 +133,7 @@ async def bind(
 def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, calendar: Calendar) -> Bound:
     if policy not in ("skip", "fill", "fail"):
         raise unknown_name("on_missing policy", policy, ("skip", "fill", "fail"))
-    gaps = tuple(_gaps(stream, frame, span, calendar))
+    gaps = tuple(find_gaps(stream, frame, span, calendar))
     if policy == "fail" and gaps:
         worst = gaps[0]
         raise DataGapError(
@@ -148,7 +148,7 @@ def _apply_policy(stream: StreamInput, frame: Frame, span: Span, policy: str, ca
     return Bound(stream, frame, gaps)
 
 
-def _gaps(stream: StreamInput, frame: Frame, span: Span, calendar: Calendar) -> Iterator[Gap]:
+def find_gaps(stream: StreamInput, frame: Frame, span: Span, calendar: Calendar) -> Iterator[Gap]:
     """Yield what is missing, by symbol in a universe: where another symbol has a bar, this one may not."""
     if frame.symbols is None:
         parts = {stream.label: frame.ts}
