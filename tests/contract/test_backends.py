@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
@@ -17,6 +16,7 @@ from qmtl.testing.contracts.locks import LocksContract
 from qmtl.testing.contracts.strategy_store import StrategyStoreContract
 from qmtl.testing.contracts.work_queue import WorkQueueContract
 from stack.fixtures import EMPTY
+from stack.opened import closed
 
 pytestmark = pytest.mark.anyio
 _numbers = itertools.count()
@@ -43,15 +43,6 @@ def url(request, tmp_path, shared_server):
 
 def backends(*names):
     return pytest.mark.parametrize("url", names, indirect=True)
-
-
-@asynccontextmanager
-async def closed(opening):
-    part = await opening
-    try:
-        yield part
-    finally:
-        await part.close()
 
 
 class Opened:

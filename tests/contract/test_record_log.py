@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-
 import pytest
 
 from qmtl.backends import connect
 from qmtl.testing.contracts.record_log import RecordLogContract
+from stack.opened import closed
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def closed(opening):
-    part = await opening
-    try:
-        yield part
-    finally:
-        await part.close()
 
 
 @pytest.fixture
