@@ -142,6 +142,19 @@ class Plan:
                 stack += [edge.node.node_id for edge in self.nodes[at].inputs if edge.node is not None]
         return shortest
 
+    def streams(self, identifier: str) -> tuple[str, ...]:
+        """Return the ids of the streams upstream of a node, or itself."""
+        found, stack, seen = [], [identifier], {identifier}
+        while stack:
+            at = stack.pop()
+            if isinstance(self.nodes[at].node, StreamInput):
+                found.append(at)
+            for edge in self.nodes[at].inputs:
+                if edge.node is not None and edge.node.node_id not in seen:
+                    seen.add(edge.node.node_id)
+                    stack.append(edge.node.node_id)
+        return tuple(found)
+
     def history(self, stream: str) -> int:
         """Bars of a stream to load before the start, so that every node can be warm at the start."""
         intervals = {plan.node.interval for plan in self.nodes.values()}

@@ -180,6 +180,7 @@ def _traded(result: Result, built: Built, trade: Node, made: Computed, span: Spa
     stream = made.bound[traded_stream(trade).node_id]
     bars = stream.frame.slice(span)
     simulation = made.simulation or _simulated(built, trade, made, bars, span)
+    bars = bars.rows(0, len(simulation.ts))  # an account that was traded meanwhile may be behind its bars
     return replace(result, accounts=Traded(bars, simulation, made.request.calendar, stream.stream.label))
 
 

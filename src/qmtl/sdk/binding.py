@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def _asked(span: Span, there: Span) -> Span:
 def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:
     labels = plan.dag.labels()
     for identifier in plan.nodes:
-        for stream in filter(bound.__contains__, _upstream_streams(plan, identifier)):
+        for stream in filter(bound.__contains__, plan.streams(identifier)):
             frame, need = bound[stream].frame, plan.warmup(identifier)
             have = len(frame.ts) * frame.interval // plan.base_interval(identifier)
             if have < need:
@@ -180,15 +180,3 @@ def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:
                     hint="give a longer period of data, or a shorter lookback",
                 )
 
-
-def _upstream_streams(plan: Plan, identifier: str) -> Sequence[str]:
-    stack, seen, found = [identifier], {identifier}, []
-    while stack:
-        at = stack.pop()
-        if isinstance(plan.nodes[at].node, StreamInput):
-            found.append(at)
-        for edge in plan.nodes[at].inputs:
-            if edge.node is not None and edge.node.node_id not in seen:
-                seen.add(edge.node.node_id)
-                stack.append(edge.node.node_id)
-    return found

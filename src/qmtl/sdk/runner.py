@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from qmtl.calendars import Calendar
@@ -17,6 +18,7 @@ from qmtl.sdk.strategy import Built, Execution, Strategy, build_all
 if TYPE_CHECKING:
     from qmtl.report.result import Result
     from qmtl.sdk.backtest import Request
+    from qmtl.sdk.handle import Handle
     from qmtl.trading.costs import Costs
 
 
@@ -59,8 +61,52 @@ class Options(TypedDict, total=False):
     gateway_url: str | None
 
 
+class LiveOptions(TypedDict, total=False):
+    """Options of a dry-run or live run.
+
+    Attributes
+    ----------
+    data : mapping of stream name to source
+        Feeds: recorded bars (what :class:`Options` takes) that are played again, ``"kafka://host:9092/topic"``,
+        ``"generate://gbm?seed=1"``, or a :class:`qmtl.streams.Feed`. A stream that is left out is read from its queue.
+    start_time, end_time : int, str or datetime
+        Half-open span of recorded bars, as in :class:`Options`.
+    speed : str or float
+        ``"max"``, or how many times faster than the clock recorded bars are played: ``"60x"``, 60.0. 1 by default.
+    until_end : bool
+        End where the recorded bars end; otherwise the run goes on until it is stopped.
+    faults : str
+        Faults to inject into recorded bars: ``"late=0.02,double=0.01,seed=7"``.
+    gateway_url : str
+        Share computation with everybody at this Gateway; an embedded stack of its own by default.
+    out : path
+        Folder of the result. A run that was cut off there goes on.
+    metrics_port : int
+        Serve metrics of this run on this port of 127.0.0.1.
+    calendar, on_missing, costs, cash
+        As in :class:`Options`.
+    address : str or sequence of str
+        Where each class is, ``file.py:Class``; kept in the result, so that ``qmtl parity`` finds it again.
+    """
+
+    start_time: int | str | datetime | None
+    end_time: int | str | datetime | None
+    data: Mapping[str, Any] | None
+    speed: str | float
+    until_end: bool
+    faults: str
+    gateway_url: str | None
+    out: str | Path | None
+    metrics_port: int | None
+    on_missing: Literal["skip", "fill", "fail"]
+    calendar: str
+    costs: Costs | None
+    cash: float | None
+    address: str | Sequence[str]
+
+
 class Runner:
-    """Runs a strategy over history.
+    """Runs a strategy over history, or on bars as they come.
 
     Examples
     --------
@@ -137,6 +183,78 @@ class Runner:
         """Do what :meth:`offline` does, inside a running event loop."""
         return await _run_async(strategy, options, trading=False)
 
+    @staticmethod
+    def dryrun(strategy: type[Strategy] | Sequence[type[Strategy]], **options: Unpack[LiveOptions]) -> Handle:
+        """Run a strategy, or several, on bars as they come, with paper money; nodes that others compute are read.
+
+        Parameters
+        ----------
+        strategy : subclass of Strategy, or a sequence of them
+            What to run.
+        **options : LiveOptions
+            Feeds, speed and places; see :class:`LiveOptions`.
+
+        Returns
+        -------
+        Handle
+            With ``status()``, ``stop()`` and ``wait()``, which return the result in the format of a back-test.
+
+        Raises
+        ------
+        QmtlError
+            Bad strategy, data or options, or a Gateway that does not answer.
+        """
+        return _start(strategy, options, "dry-run")
+
+    @staticmethod
+    async def dryrun_async(
+        strategy: type[Strategy] | Sequence[type[Strategy]], **options: Unpack[LiveOptions]
+    ) -> Handle:
+        """Do what :meth:`dryrun` does, inside a running event loop."""
+        return await asyncio.to_thread(_start, strategy, options, "dry-run")
+
+    @staticmethod
+    def live(strategy: type[Strategy] | Sequence[type[Strategy]], **options: Unpack[LiveOptions]) -> Handle:
+        """Do what :meth:`dryrun` does, for strategies that only compute: no broker can be configured yet.
+
+        Raises
+        ------
+        UsageError
+            The strategy trades.
+        """
+        return _start(strategy, options, "live")
+
+    @staticmethod
+    async def live_async(strategy: type[Strategy] | Sequence[type[Strategy]], **options: Unpack[LiveOptions]) -> Handle:
+        """Do what :meth:`live` does, inside a running event loop."""
+        return await asyncio.to_thread(_start, strategy, options, "live")
+
+
+def _start(strategy: Any, options: LiveOptions, mode: str) -> Handle:
+    from qmtl.sdk.dryrun import Request as Made
+    from qmtl.sdk.handle import Handle
+    from qmtl.streams.pace import parse_speed
+
+    _check_names(options, LiveOptions)
+    out, address, speed = options.get("out"), options.get("address", ()), options.get("speed", 1.0)
+    request = Made(
+        span=_span(options.get("start_time"), options.get("end_time")),
+        calendar=Calendar(options.get("calendar", "24/7")),
+        speed=parse_speed(speed if isinstance(speed, str) else f"{speed}x"),
+        until_end=options.get("until_end", False),
+        faults=options.get("faults", ""),
+        on_missing=_one_of("on_missing", options.get("on_missing", "skip"), ("skip", "fill", "fail")),
+        data=options.get("data"),
+        costs=options.get("costs"),
+        cash=_checked_cash(options.get("cash")),
+        gateway_url=options.get("gateway_url"),
+        out=None if out is None else Path(out),
+        metrics_port=options.get("metrics_port"),
+        mode=mode,
+        addresses=(address,) if isinstance(address, str) else tuple(address),
+    )
+    return Handle.of(_built(strategy, trading=True), request, many=_are_many(strategy))
+
 
 def _run_now(strategy: Any, options: Options, *, trading: bool) -> Any:
     from qmtl.sdk.backtest import compute, prepare
@@ -185,12 +303,7 @@ def _built(strategy: Any, *, trading: bool) -> list[Built]:
 def _request(options: Options) -> Request:
     from qmtl.sdk.backtest import Request as Made
 
-    for name in options:
-        if name not in Options.__annotations__:
-            raise unknown_name("option of a run", name, Options.__annotations__)
-    cash = options.get("cash")
-    if cash is not None and not cash > 0:
-        raise UsageError(f"cash is {cash!r}", hint="start with a positive amount")
+    _check_names(options, Options)
     return Made(
         span=_span(options.get("start_time"), options.get("end_time")),
         on_missing=_one_of("on_missing", options.get("on_missing", "skip"), ("skip", "fill", "fail")),
@@ -198,9 +311,21 @@ def _request(options: Options) -> Request:
         calendar=Calendar(options.get("calendar", "24/7")),
         data=options.get("data"),
         costs=options.get("costs"),
-        cash=cash,
+        cash=_checked_cash(options.get("cash")),
         on_progress=options.get("on_progress"),
     )
+
+
+def _check_names(options: Mapping[str, Any], known: type) -> None:
+    for name in options:
+        if name not in known.__annotations__:
+            raise unknown_name("option of a run", name, known.__annotations__)
+
+
+def _checked_cash(cash: float | None) -> float | None:
+    if cash is not None and not cash > 0:
+        raise UsageError(f"cash is {cash!r}", hint="start with a positive amount")
+    return cash
 
 
 def _checked(strategy: Any) -> type[Strategy]:

@@ -1,0 +1,339 @@
+"""A runner's loop: feeds and topics in, computing, topics and the run's store out. The shell around the machine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from qmtl.backoff import backoff
+from qmtl.errors import DataFormatError, UnavailableError
+from qmtl.frame import Frame
+from qmtl.interval import format_time
+from qmtl.live.checkpoint import Checkpoint
+from qmtl.live.facts import facts
+from qmtl.live.machine import CAPACITY, Job, Machine, Step
+from qmtl.live.paper import Paper
+from qmtl.live.pending import Pending
+from qmtl.live.rows import Rows
+from qmtl.live.run_store import RunStore
+from qmtl.ports.record_log import RecordLog
+from qmtl.streams.feed import Feed
+from qmtl.telemetry.logs import logger
+from qmtl.telemetry.metrics import Metrics
+
+#: Entries that one turn reads from all topics together.
+_ENTRIES = 64
+#: An idle loop looks for orders from outside at least so often, in seconds.
+_IDLE_S = 0.02
+#: Facts for others are made anew at most so often, in seconds.
+_FACTS_S = 0.1
+#: Waits of a loop whose log does not answer, in seconds.
+_FIRST_S, _LONGEST_S = 0.05, 1.0
+
+T = TypeVar("T")
+
+_log = logger("live")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a loop works with.
+
+    Attributes
+    ----------
+    job : Job
+        What to compute.
+    log : RecordLog
+        The records of topics.
+    feeds : mapping of stream id to Feed
+        Streams that this runner can produce.
+    recorded : mapping of stream id to Frame
+        What this runner holds of streams: what their topics say has to be the same.
+    papers : mapping of strategy id to Paper
+        Accounts.
+    store : RunStore
+        Outputs, journal and checkpoints.
+    now : callable
+        Seconds of a clock that never goes back.
+    """
+
+    job: Job
+    log: RecordLog
+    feeds: Mapping[str, Feed]
+    recorded: Mapping[str, Frame]
+    papers: Mapping[str, Paper]
+    store: RunStore
+    metrics: Metrics
+    now: Callable[[], float] = time.monotonic
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Why a loop does not get on, and since when."""
+
+    reason: str = ""
+    since: float = 0.0
+
+    def told(self, reason: str, now: float) -> None:
+        """Note a reason; it began when there was none before."""
+        if not self.reason:
+            self.since = now
+        self.reason = reason
+
+    def over(self) -> None:
+        """Forget it."""
+        self.reason = ""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How often a loop commits: after so many bars, or so many seconds, whichever is first."""
+
+    bars: int = 10_000
+    seconds: float = 1.0
+    _bars: int = 0
+    _at: float = field(default=0.0)
+
+    def is_due(self, bars: int, now: float) -> bool:
+        """Count delivered bars; say whether it is time."""
+        self._bars += bars
+        if self._bars < self.bars and now - self._at < self.seconds:
+            return False
+        self._bars, self._at = 0, now
+        return True
+
+
+class Loop:
+    """Carries one machine on until it is stopped or everything up to ``until`` was delivered.
+
+    ``assign`` and ``stop`` may be called by other threads. What it has delivered is committed with a checkpoint, orders
+    before anything they cause: whenever it is killed, the next life goes on from the last commit.
+    """
+
+    def __init__(self, parts: Parts, *, until: int | None = None, pace: Pace | None = None) -> None:
+        self.parts, self.until = parts, until
+        self._pace = pace or Pace()
+        self._streams = frozenset(stream.node_id for stream in parts.job.plan.dag.streams)
+        self._upstream = {node: parts.job.plan.streams(node) for node in parts.job.plan.nodes}
+        self._pending = Pending(self._streams)
+        self._roles: Mapping[str, int] | None = None
+        self._stopping = threading.Event()
+        self.trouble = Trouble()
+        #: When the computation that runs now began; None between computations.
+        self.busy_since: float | None = None
+        self.through: int | None = None
+        self.late = 0
+        #: Topics whose log knows a newer epoch than the one that was given.
+        self.refused: Mapping[str, int] = {}
+        self.machine = self._resumed()
+        #: What is known of each node, at most so old as a turn and :data:`_FACTS_S`.
+        self.facts = facts(self.machine, self._upstream)
+        self._told_at = parts.now()
+
+    def _resumed(self) -> Machine:
+        """Return a machine that goes on from the last commit; accounts go back to it too."""
+        saved = Checkpoint.of(self.parts.store.load())
+        for strategy_id, paper in self.parts.papers.items():
+            if strategy_id in saved.papers:
+                paper.restore(saved.papers[strategy_id])
+        self.through = saved.through
+        return Machine(self.parts.job, snapshot=saved.machine)
+
+    # ---------------------------------------------------------------------------- from outside
+
+    def assign(self, roles: Mapping[str, int]) -> None:
+        """Say which topics this runner produces, with their epochs; taken over at the next turn."""
+        self._roles = roles
+
+    @property
+    def feeding(self) -> set[str]:
+        """Streams that this runner feeds now."""
+        return set(self._streams & self.machine.roles.keys())
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Topics that this runner produces now, with their epochs."""
+        return self.machine.holds
+
+    def stop(self) -> None:
+        """End after the current turn."""
+        self._stopping.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything that was asked for has been delivered."""
+        return self.until is not None and self.through is not None and self.through >= self.until
+
+    # -------------------------------------------------------------------------------- running
+
+    async def run(self) -> None:
+        """Run until the end; what was delivered is committed then."""
+        while not (self._stopping.is_set() or self.is_over):
+            await self._turn()
+        self.commit()
+
+    async def _turn(self) -> None:
+        self._take_roles()
+        self._tell()
+        wants = self.machine.wants()
+        if wants.seeks:
+            self.machine.sought(await self._told(self.parts.log.seek(wants.seeks)) or {})
+        wait_s = self._ask_feeds(wants.feeds)
+        step = self._step()
+        if not await self._append():
+            self._begin_anew()
+            return
+        moved = self._deliver(step) or step.through is not None
+        await self._read(wants.reads, 0.0 if moved else wait_s)
+
+    def _tell(self) -> None:
+        """Publish what is known of the nodes, not at every turn."""
+        now = self.parts.now()
+        if now - self._told_at >= _FACTS_S:
+            self.facts, self._told_at = facts(self.machine, self._upstream), now
+
+    def _take_roles(self) -> None:
+        if self._roles is not None:
+            roles, self._roles = self._roles, None
+            self.refused = self.machine.assign(roles)
+
+    def _ask_feeds(self, wanted: Mapping[str, int]) -> float:
+        """Hand over what feeds have; return how long nothing new comes, in seconds."""
+        wait_s = _IDLE_S
+        for node, after in wanted.items():
+            feed = self.parts.feeds.get(node)
+            if feed is None:
+                continue
+            arrived = feed.arrived(after, CAPACITY)
+            if arrived.late is not None:
+                self._take_late(node, feed, arrived.late)
+            if arrived.through is not None:
+                rows = None if arrived.bars is None else of_frame(arrived.bars)
+                self.machine.feed(node, rows, arrived.through)
+            wait_s = 0.0 if arrived.bars is not None else min(wait_s, arrived.wait_s)
+        return wait_s
+
+    def _take_late(self, node: str, feed: Feed, late: Frame) -> None:
+        rows = of_frame(late)
+        self.late += len(rows)
+        self._pending.late(node, rows)
+        if feed.repairs:
+            self.machine.repair(node, rows)
+
+    def _step(self) -> Step:
+        self.busy_since = self.parts.now()
+        try:
+            return self.machine.step()
+        finally:
+            self.busy_since = None
+
+    async def _append(self) -> bool:
+        """Write what the machine emits; return False if what it computed rests on a stream that another produces."""
+        attempt = 0
+        while self.machine.outbox:
+            batches = list(self.machine.outbox)
+            refused = await self._told(self.parts.log.append(batches))
+            if refused is None:
+                if self._stopping.is_set():
+                    return False
+                await asyncio.sleep(backoff(attempt, _FIRST_S, _LONGEST_S))
+                attempt += 1
+                continue
+            del self.machine.outbox[: len(batches)]
+            if refused:
+                epochs = {topic: batch.epoch for topic, batch in reversed(batches) if topic in refused}
+                streams = self.machine.refused(epochs)
+                if streams:
+                    return False
+        return True
+
+    def _begin_anew(self) -> None:
+        """Forget what is not committed: it may rest on bars that nobody else has seen."""
+        self._pending = Pending(self._streams)
+        self.machine = self._resumed()
+
+    async def _read(self, wanted: Mapping[str, int], wait_s: float) -> None:
+        if not wanted:
+            await asyncio.sleep(wait_s)
+            return
+        found = await self._told(self.parts.log.read(wanted, _ENTRIES, wait_s))
+        if found:
+            self.machine.take(found)
+        elif found is None:
+            await asyncio.sleep(_FIRST_S)
+
+    async def _told(self, call: Awaitable[T]) -> T | None:
+        """Return what the log answers, or None when it does not: that is said, and tried again later."""
+        try:
+            answer = await call
+        except UnavailableError as error:
+            if not self.trouble.reason:
+                _log.warning("the log does not answer", why=error.message)
+            self.trouble.told(error.message, self.parts.now())
+            return None
+        self.trouble.over()
+        return answer
+
+    # ------------------------------------------------------------------------------- delivering
+
+    def _deliver(self, step: Step) -> bool:
+        """Hand records over; return whether there were any. Orders are committed at once."""
+        if step.through is None and not step.revised:
+            return False
+        for node, rows in step.delivered.items():
+            self._check(node, rows)
+        self._pending.add(step, self.through or 0 if step.through is None else step.through)
+        if step.through is not None:
+            self.through = step.through
+            for strategy_id, paper in self.parts.papers.items():
+                self._pending.traded(strategy_id, paper.take(step.delivered, step.through))
+        bars = sum(map(len, step.delivered.values()))
+        if self._pending.has_orders or self._pace.is_due(bars, self.parts.now()):
+            self.commit()
+        return bool(step.delivered or step.revised)
+
+    def _check(self, node: str, rows: Rows) -> None:
+        """Compare what a topic says of a stream with what this runner holds of it."""
+        frame = self.parts.recorded.get(node)
+        if frame is None or node in self.machine.ours:
+            return
+        differs = _differing(frame, rows)
+        if differs is not None:
+            label = self.parts.job.plan.nodes[node].node.label
+            raise DataFormatError(
+                f"stream {label!r} has other bars in its queue than here, the first at {format_time(differs)}",
+                hint="another runner feeds this stream with other data: tell them apart by tags= or source=, "
+                "or use a Gateway of your own",
+            )
+
+    def commit(self) -> None:
+        """Write what is pending with a checkpoint, in one transaction."""
+        papers = {strategy_id: paper.snapshot() for strategy_id, paper in self.parts.papers.items()}
+        checkpoint = Checkpoint(self.machine.snapshot(), papers, self.through)
+        self.parts.store.commit(self._pending.commit(checkpoint.encoded()))
+        self.facts = facts(self.machine, self._upstream)
+        self._pending = Pending(self._streams)
+
+
+def _differing(frame: Frame, rows: Rows) -> int | None:
+    """Return the first bucket that both have with different bits."""
+    at = np.minimum(frame.ts.searchsorted(rows.ts), len(frame) - 1)
+    both = frame.ts[at] == rows.ts
+    for name, column in zip(rows.fields, rows.values, strict=True):
+        if name in frame.columns:
+            other = np.ascontiguousarray(frame.columns[name][at]).view(np.int64)
+            differs = both & (other != np.ascontiguousarray(column).view(np.int64)).any(axis=1)
+            if differs.any():
+                return int(rows.ts[int(np.argmax(differs))])
+    return None
+
+
+def of_frame(frame: Frame) -> Rows:
+    """Return bars as records: fields in the order of their names, whoever has them."""
+    return Rows.made(frame.ts, {name: frame.columns[name] for name in sorted(frame.columns)})

@@ -1,0 +1,217 @@
+"""Dry-runs: strategies on the live loop, with paper money and shared computation."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qmtl.calendars import Calendar
+from qmtl.errors import RefusedError, UsageError
+from qmtl.graph.dag import Dag
+from qmtl.interval import Span
+from qmtl.sdk.backtest import kept_of, stream_names, trade_of, union_of
+from qmtl.sdk.feeds import Feeds, open_feeds
+from qmtl.sdk.stack import Stack
+from qmtl.sdk.strategy import Built
+from qmtl.sdk.submission import submit_built
+from qmtl.sdk.trade import TARGET_KINDS, traded_stream
+from qmtl.wire.client import GatewayClient, Mapped
+
+if TYPE_CHECKING:
+    from qmtl.engine.plan import Plan
+    from qmtl.live.machine import Job
+    from qmtl.live.paper import Paper
+    from qmtl.trading.costs import Costs
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a dry-run; see :class:`qmtl.sdk.runner.LiveOptions`."""
+
+    span: Span
+    calendar: Calendar
+    speed: float | None = 1.0
+    until_end: bool = False
+    faults: str = ""
+    on_missing: str = "skip"
+    data: Mapping[str, Any] | None = None
+    costs: Costs | None = None
+    cash: float | None = None
+    gateway_url: str | None = None
+    out: Path | None = None
+    metrics_port: int | None = None
+    mode: str = "dry-run"
+    addresses: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a dry-run needs, opened; ``placed`` has what became of each submission."""
+
+    strategies: Sequence[Built]
+    request: Request
+    union: Dag
+    feeds: Feeds
+    plan: Plan
+    client: GatewayClient
+    placed: Sequence[Mapped]
+    folder: Path
+    stack: Stack | None
+    session_id: str
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """Ids of nodes whose records are kept: those with a name, targets and streams, as in a back-test."""
+        streams = {stream.node_id for stream in self.union.streams}
+        return frozenset(streams.union(*(kept_of(built) for built in self.strategies)))
+
+    def job(self) -> Job:
+        """Return what the machine runs."""
+        from qmtl.live.machine import Job
+
+        return Job(self.plan, self.topics, self.wanted)
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Topic of each node. A node that only borrows the queue of a near one is computed here, without a topic."""
+        return {node: topic for one in self.placed for node, topic in one.topics.items()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What people call each node."""
+        return self.union.labels()
+
+    @property
+    def nodes_by_strategy(self) -> dict[str, list[str]]:
+        """Ids of the nodes of each strategy."""
+        pairs = zip(self.placed, self.strategies, strict=True)
+        return {made.strategy_id: [node.node_id for node in built.dag.nodes] for made, built in pairs}
+
+    @property
+    def places(self) -> list[Path | None]:
+        """Folder of each result: the one that was asked for, or in it one for each of several strategies."""
+        out = self.request.out
+        if out is None or len(self.strategies) == 1:
+            return [out] * len(self.strategies)
+        return [out / built.name for built in self.strategies]
+
+    def computable(self, made: Mapped, built: Built) -> list[str]:
+        """Return the topics of a strategy that this runner can fill: all but streams that it has no feed for."""
+        streams = {stream.node_id for stream in built.dag.streams} - self.feeds.by_node.keys()
+        return sorted(topic for node, topic in made.topics.items() if node not in streams)
+
+    def papers(self) -> dict[str, Paper]:
+        """Return an account for each strategy that trades."""
+        from qmtl.live.paper import Paper
+        from qmtl.live.paper import Terms as Made
+        from qmtl.trading.costs import Costs
+
+        papers = {}
+        for built, made in zip(self.strategies, self.placed, strict=True):
+            trade = trade_of(built)
+            if trade is None:
+                continue
+            stream, cash = traded_stream(trade), self.request.cash
+            papers[made.strategy_id] = Paper(
+                Made(
+                    strategy_id=made.strategy_id,
+                    node_id=trade.node_id,
+                    interval=trade.interval,
+                    kind=TARGET_KINDS[trade.node_type],
+                    stream_id=stream.node_id,
+                    stream_interval=stream.interval,
+                    symbols=stream.symbols or (stream.label,),
+                    costs=self.request.costs or built.execution.costs or Costs(),
+                    cash=built.execution.cash if cash is None else cash,
+                    span=self.request.span,
+                )
+            )
+        return papers
+
+    def close(self) -> None:
+        """Let go of feeds and of the stack that was started for this run."""
+        self.feeds.close()
+        if self.stack is not None:
+            self.stack.close()
+
+
+def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
+    """Open data, stack and folder, and submit the strategies.
+
+    Raises
+    ------
+    QmtlError
+        Bad data or options, a Gateway that does not answer or refuses.
+    """
+    from qmtl.engine.plan import Plan
+
+    check_orders(strategies, request)
+    union = union_of(strategies)
+    feeds = asyncio.run(
+        open_feeds(
+            union,
+            stream_names(strategies),
+            request.data,
+            span=request.span,
+            speed=request.speed,
+            calendar=request.calendar,
+            on_missing=request.on_missing,
+        )
+    )
+    if request.until_end and feeds.horizon is None:
+        raise UsageError("there is no end to run to", hint="give recorded bars: data={'price': 'bars.parquet'}")
+    drafted = Plan.of(union)
+    fields = {k: p.fields or () for k, p in drafted.nodes.items() if p.is_source}
+    plan = Plan.of(union, fields | {k: tuple(sorted(b.frame.fields)) for k, b in feeds.bound.items()})
+    folder = _folder(request)
+    stack = None if request.gateway_url else Stack(folder / "world")
+    try:
+        client = GatewayClient(request.gateway_url or (stack.url if stack else ""))
+        placed = [_submitted(built, client, request.mode) for built in strategies]
+    except BaseException:
+        if stack is not None:
+            stack.close()
+        raise
+    return Prepared(strategies, request, union, feeds, plan, client, placed, folder, stack, uuid.uuid4().hex)
+
+
+def check_orders(strategies: Sequence[Built], request: Request) -> None:
+    """Refuse to send orders: there is nobody to send them to yet."""
+    trading = [built.name for built in strategies if trade_of(built) is not None]
+    if request.mode == "live" and trading:
+        raise UsageError(
+            f"{trading[0]} trades, and no broker is configured: live orders cannot be sent",
+            hint="run it with paper money: qmtl dryrun, or Runner.dryrun",
+        )
+
+
+def host() -> str:
+    """Return where this runner is, for people."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _submitted(built: Built, client: GatewayClient, mode: str) -> Mapped:
+    made = submit_built(built, client.url, mode)
+    if made.state in {"failed", "rejected"}:
+        raise RefusedError(f"the Gateway {made.state} {built.name}: {made.detail}", status=422)
+    return made
+
+
+def _folder(request: Request) -> Path:
+    """Return where the run keeps its state: in the result's folder, or in a temporary one."""
+    if request.out is None:
+        return Path(tempfile.mkdtemp(prefix="qmtl-run-"))
+    return request.out / "run"
+
+
+def forget(folder: Path) -> None:
+    """Remove the state of a run that left no result."""
+    shutil.rmtree(folder, ignore_errors=True)
