@@ -7,8 +7,6 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from qmtl.dagmanager.roster import Roster
 from qmtl.errors import UnavailableError
 from qmtl.live.machine import Job, Machine
@@ -71,6 +69,8 @@ class Runner:
     flushing: list = field(default_factory=list)
     checkpoint: tuple = ()
     refused: dict[str, int] = field(default_factory=dict)
+    reading: tuple = ()
+    blind: frozenset[str] = frozenset()
 
     def deliver(self, step) -> None:
         for node, rows in step.delivered.items():
@@ -84,7 +84,8 @@ class Runner:
 class World:
     """Runs machines of several strategies over recorded bars under a seed."""
 
-    def __init__(self, seed, jobs, bars, *, fences, feeds_everywhere=True) -> None:
+    def __init__(self, seed, jobs, bars, *, fences, timeout=TIMEOUT) -> None:
+        self.timeout = timeout
         self.random, self.log = random.Random(seed), Log(fences)
         self.roster = self._roster(1, 0)
         self.jobs: dict[str, Job] = jobs
@@ -93,9 +94,8 @@ class World:
         self.runners: dict[str, Runner] = {}
         self.now, self.counted, self.started, self.term, self.horizon = 0, Counter(), 0, 1, 0
 
-    @staticmethod
-    def _roster(term: int, opens: float) -> Roster:
-        return Roster(TIMEOUT, itertools.count(term << 20), opens)
+    def _roster(self, term: int, opens: float) -> Roster:
+        return Roster(self.timeout, itertools.count(term << 20), opens)
 
     def start(self, job: str, checkpoint: tuple = ()) -> Runner:
         self.started += 1
@@ -174,14 +174,23 @@ class World:
             return
         machine, name = runner.machine, runner.name
         if not self.roster.knows(name):
-            self.roster.join(name, {runner.job: set(machine.job.topics.values())}, self.now, holds=machine.holds)
+            topics = {topic for node, topic in machine.job.topics.items() if node not in runner.blind}
+            self.roster.join(name, {runner.job: topics}, self.now, holds=machine.holds)
         runner.refused = machine.assign(self.roster.beat(name, self.now, refused=runner.refused))
 
     def read(self, runner: Runner) -> None:
+        """Ask the log; sometimes the answer comes only after other things have happened."""
+        sought, found = runner.reading or self._asked(runner)
+        if not runner.reading and self.random.random() < 0.2:
+            runner.reading = sought, found
+            return
+        runner.reading = ()
+        runner.machine.sought(sought)
+        runner.machine.take(found)
+
+    def _asked(self, runner: Runner) -> tuple:
         wants = runner.machine.wants()
-        if wants.seeks:
-            runner.machine.sought(self.log.seek(wants.seeks))
-        runner.machine.take(self.log.read(wants.reads, self.random.randrange(1, 8)))
+        return self.log.seek(wants.seeks), self.log.read(wants.reads, self.random.randrange(1, 8))
 
     def feed(self, runner: Runner) -> None:
         for node, after in runner.machine.wants().feeds.items():
@@ -214,11 +223,12 @@ class World:
             self.counted["refused"] += len(refused)
             runner.machine.refused({topic: epochs[topic] for topic in refused})
 
-    def settle(self, turns: int = 300) -> None:
-        """Let everybody work undisturbed."""
+    def settle(self, turns: int = 400) -> None:
+        """Let everybody work undisturbed until nothing is missing, and a little longer."""
         self.horizon = 1 << 30
         for runner in self.runners.values():
             runner.frozen_until = runner.cut_until = 0
+        late = 0
         for _ in range(turns):
             self.now += 1
             self.roster.expire(self.now)
@@ -229,3 +239,6 @@ class World:
                 while not runner.is_idle:
                     self.flush(runner)
                 self.step(runner)
+            late += all(r.machine.through(r.machine.job.wanted) >= self.end for r in self.runners.values())
+            if late > 5:
+                return
