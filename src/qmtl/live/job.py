@@ -51,7 +51,10 @@ class Step:
         Records that nobody was given before, each bucket once, in order. A node may be further than others.
     through : int or None
         Every wanted record that ends at or before it has been delivered; None if it did not move.
+    revised : list of (node id, revision, Rows)
+        Repairs of records that were delivered before, each revision once.
     """
 
     delivered: dict[str, Rows] = field(default_factory=dict)
     through: int | None = None
+    revised: list[tuple[str, int, Rows]] = field(default_factory=list)

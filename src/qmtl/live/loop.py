@@ -284,15 +284,15 @@ class Loop:
 
     def _deliver(self, step: Step) -> bool:
         """Hand records over; return whether there were any. Orders are committed at once."""
-        if step.through is None and not step.revised:
+        if step.through is None and not step.revised and not step.delivered:
             return False
         for node, rows in step.delivered.items():
             self._check(node, rows)
         self._pending.add(step, self.through or 0 if step.through is None else step.through)
-        if step.through is not None:
-            self.through = step.through
-            for strategy_id, paper in self.parts.papers.items():
-                self._pending.traded(strategy_id, paper.take(step.delivered, step.through))
+        self.through = self.through if step.through is None else step.through
+        for strategy_id, paper in self.parts.papers.items():  # one may be further than another
+            through = self.machine.through((paper.terms.stream_id, paper.terms.node_id))
+            self._pending.traded(strategy_id, paper.take(step.delivered, through))
         bars = sum(map(len, step.delivered.values()))
         if self._pending.has_orders or self._pace.is_due(bars, self.parts.now()):
             self.commit()

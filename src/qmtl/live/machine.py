@@ -106,6 +106,11 @@ class Machine:
         """Topics that this runner produces, with their epochs."""
         return {self.job.topics[node]: epoch for node, epoch in self.roles.items()}
 
+    @property
+    def running(self) -> str | None:
+        """The user's node that is being computed now; may be asked by other threads."""
+        return next((found for g in self._generation.groups if (found := g.engine.executor.running)), None)
+
     def known(self, node: str) -> Sequence:
         """Return what is known of a node's records."""
         return self._emitted[node] if node in self._emitted else self.readers[node].sequence

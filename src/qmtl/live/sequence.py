@@ -76,8 +76,7 @@ class Sequence:
 
     def emitted(self, fresh: Rows, through: int) -> None:
         """Note records that follow what is known, and how far they go."""
-        if through > self.through:
-            self.through = through
+        self.through = max(self.through, through)
         if not len(fresh):
             return
         self.last = int(fresh.ts[-1])
