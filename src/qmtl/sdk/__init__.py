@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qmtl.engine.view import CacheView
     from qmtl.report.result import Result
     from qmtl.sdk.data_io import DataFetcher, EventRecorder, HistoryProvider
+    from qmtl.sdk.websocket_client import WebSocketClient
     from qmtl.trading.costs import Costs
 
 #: Names that cost something to import, and where they live.
@@ -26,6 +27,7 @@ _LAZY = {
     "HistoryProvider": "qmtl.sdk.data_io",
     "NodeCache": "qmtl.engine.cache",
     "Result": "qmtl.report.result",
+    "WebSocketClient": "qmtl.sdk.websocket_client",
 }
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "Strategy",
     "StreamInput",
     "TagQueryNode",
+    "WebSocketClient",
 ]
 
 
