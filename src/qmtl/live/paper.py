@@ -105,6 +105,8 @@ class Traded:
 
     Attributes
     ----------
+    through : int
+        Everything that ends at or before it was known, seconds UTC.
     ts : int64[n]
         Bars, once each and in order.
     equity, cash : float64[n]
@@ -115,6 +117,7 @@ class Traded:
         Those that are new or whose status changed; an order that was decided and filled is there once.
     """
 
+    through: int
     ts: Ints
     equity: Floats
     cash: Floats
@@ -220,11 +223,13 @@ class Paper:
         for name, column in columns.items():
             fills[name] = column
         fills["client_order_id"] = [bytes.fromhex(order.client_order_id) for order in filled]
-        return Traded(made.ts, made.equity, made.cash, made.position, fills, self._journal(filled))
+        orders = self._journal(filled)
+        return Traded(self._through, made.ts, made.equity, made.cash, made.position, fills, orders)
 
     def _nothing(self, orders: tuple[Order, ...]) -> Traded:
         none = np.zeros(0)
-        return Traded(_NO_ROWS.ts, none, none, np.zeros((0, len(self.terms.symbols))), np.zeros(0, FILL), orders)
+        position = np.zeros((0, len(self.terms.symbols)))
+        return Traded(self._through, _NO_ROWS.ts, none, none, position, np.zeros(0, FILL), orders)
 
     # ----------------------------------------------------------------------------- orders
 

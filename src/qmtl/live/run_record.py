@@ -15,6 +15,7 @@ import numpy as np
 from qmtl.errors import DataFormatError, SourceNotFoundError
 from qmtl.live.paper import FILL, Order, Traded
 from qmtl.live.rows import Rows
+from qmtl.live.sequence import NONE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +41,7 @@ CREATE TABLE IF NOT EXISTS late (
 CREATE TABLE IF NOT EXISTS accounts (
     seq INTEGER PRIMARY KEY, strategy INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     n INTEGER NOT NULL, buckets BLOB, "values" BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS takes (seq INTEGER PRIMARY KEY, strategy INTEGER NOT NULL, through INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS fills (seq INTEGER PRIMARY KEY, strategy INTEGER NOT NULL, records BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (
     seq INTEGER PRIMARY KEY, strategy INTEGER NOT NULL, client_order_id TEXT NOT NULL, bucket INTEGER NOT NULL,
@@ -178,7 +180,14 @@ class RunRecord:
         ts = np.concatenate([np.zeros(0, np.int64), *(ts for ts, _ in found)])
         values = np.concatenate([np.zeros((2 + symbols, 0)), *(values for _, values in found)], axis=1)
         position = np.ascontiguousarray(values[2:].T)
-        return Traded(ts, values[0], values[1], position, self.fills(strategy_id), self.orders(strategy_id))
+        through = max(self.takes(strategy_id), default=NONE)
+        return Traded(through, ts, values[0], values[1], position, self.fills(strategy_id), self.orders(strategy_id))
+
+    def takes(self, strategy_id: str) -> list[int]:
+        """Return how much was known whenever the account of a strategy moved, seconds UTC."""
+        sql = "SELECT t.through FROM takes t JOIN names n ON n.id = t.strategy WHERE n.name = ? ORDER BY t.seq"
+        with self._read():
+            return [through for (through,) in self._db.execute(sql, (strategy_id,))]
 
     def fills(self, strategy_id: str) -> NDArray[Any]:
         """Return the fills of a strategy in their order."""

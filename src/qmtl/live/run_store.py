@@ -193,6 +193,8 @@ class RunStore(RunRecord):
         sql = 'INSERT INTO accounts (strategy, first, last, n, buckets, "values") VALUES (?, ?, ?, ?, ?, ?)'
         self._db.executemany(sql, accounts)
         self._db.executemany(_ORDER, orders)
+        takes = [(strategy, piece.through) for piece in pieces]
+        self._db.executemany("INSERT INTO takes (strategy, through) VALUES (?, ?)", takes)
         fills = [(strategy, piece.fills.tobytes()) for piece in pieces if len(piece.fills)]
         self._db.executemany("INSERT INTO fills (strategy, records) VALUES (?, ?)", fills)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qmtl.calendars import Calendar
 from qmtl.errors import RunError
 from qmtl.frame import Frame
 from qmtl.interval import Span
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from qmtl.engine.batch import Output
-    from qmtl.engine.plan import PlanNode
+    from qmtl.engine.plan import Plan, PlanNode
     from qmtl.graph.node import StreamInput
     from qmtl.report.result import Result
     from qmtl.sdk.dryrun import Prepared
@@ -59,29 +60,44 @@ def assemble(
     """
     paper = run.papers().get(placed.strategy_id)
     bound = {stream.node_id: _bound(stream, run, record) for stream in built.dag.streams}
-    made = Computed(
-        plan=run.plan,
-        outputs={k: as_output(record.outputs(k), run.plan.nodes[k]) for k in kept_of(built) - bound.keys()},
-        bound=bound,
-        prints={k: one.frame.fingerprint() for k, one in bound.items()},
-        request=Wanted(run.request.span, "live", run.request.calendar, run.request.on_missing),
-    )
     if not any(len(one.frame) for one in bound.values()):
         raise RunError("nothing was delivered yet, so there is no result", hint="start it again: it goes on")
-    facts = {
-        "mode": run.request.mode,
-        "strategy_id": placed.strategy_id,
-        "nodes": dict(nodes),
-        "session": dict(session),
+    asked, terms = run.request, None if paper is None else paper.terms
+    wanted = Wanted(asked.span, "live", asked.calendar, asked.on_missing)
+    result = _result(built, _computed(built, run.plan, record, bound, wanted), record, terms)
+    facts = {"mode": asked.mode, "strategy_id": placed.strategy_id, "nodes": dict(nodes), "session": dict(session)}
+    facts |= _address(built, run) | ({} if terms is None else {"account": account_of(terms)})
+    return replace(result, provenance=result.provenance | facts)
+
+
+def rebuilt(built: Built, plan: Plan, record: RunRecord, provenance: Mapping[str, Any]) -> Result:
+    """Return the result of a run once more, from its record and the provenance of what was saved."""
+    bound = {
+        s.node_id: Bound(s, as_frame(record.outputs(s.node_id), plan.nodes[s.node_id]), ()) for s in built.dag.streams
     }
-    facts |= _address(built, run)
-    if paper is None:
-        result = result_of(built, made)
-        return replace(result, provenance=result.provenance | facts)
-    traded = record.traded(placed.strategy_id, len(paper.terms.symbols))
-    result = result_of(built, replace(made, simulation=simulation_of(traded, paper.terms)))
-    facts["account"] = account_of(paper.terms)
-    return replace(result, provenance=result.provenance | facts, journal=journal(traded.orders, paper.terms))
+    span = Span(provenance["start"], provenance["end"])
+    wanted = Wanted(span, provenance["engine"], Calendar(provenance["calendar"]), provenance["on_missing"])
+    terms = terms_of(provenance["account"]) if "account" in provenance else None
+    return _result(built, _computed(built, plan, record, bound, wanted), record, terms)
+
+
+def _computed(built: Built, plan: Plan, record: RunRecord, bound: Mapping[str, Bound], wanted: Wanted) -> Computed:
+    nodes = kept_of(built) - bound.keys()
+    return Computed(
+        plan=plan,
+        outputs={k: as_output(record.outputs(k), plan.nodes[k]) for k in nodes},
+        bound=bound,
+        prints={k: one.frame.fingerprint() for k, one in bound.items()},
+        request=wanted,
+    )
+
+
+def _result(built: Built, made: Computed, record: RunRecord, terms: Terms | None) -> Result:
+    if terms is None:
+        return result_of(built, made)
+    traded = record.traded(terms.strategy_id, len(terms.symbols))
+    result = result_of(built, replace(made, simulation=simulation_of(traded, terms)))
+    return replace(result, journal=journal(traded.orders, terms))
 
 
 def account_of(terms: Terms) -> dict[str, Any]:
