@@ -13,7 +13,7 @@ from qmtl.streams.faults import Faults, arrivals
 from qmtl.streams.feed import Arrived, Feed
 from qmtl.streams.pace import Pace
 from qmtl.streams.recorded import NOTHING_MORE_S
-from qmtl.streams.seal import Row, Sealer
+from qmtl.streams.seal import Bar, Bars, Sealer
 
 #: Who asks first is told again of late bars that came so many intervals before.
 _TOLD_AGAIN = 64
@@ -90,8 +90,8 @@ class _Script:
         self._frame, self._grace = frame, faults.grace
         values = np.stack([*frame.columns.values()], axis=1).reshape(len(frame), -1)
         self.sealer = Sealer(frame.interval, faults.grace, partial=frame.symbols is not None)
-        self._sealed: list[tuple[int, Row]] = []
-        self._late: list[tuple[int, Row]] = []
+        self._sealed: Bars = []
+        self._late: Bars = []
         self.sealed_at: list[float] = []
         self.late_at: list[float] = []
         self._moments: list[float] = []
@@ -138,7 +138,7 @@ class _Script:
         """Return the latest bar of each bucket."""
         return self._as_frame(sorted(dict([*self._sealed, *self._late]).items()))
 
-    def _as_frame(self, bars: Sequence[tuple[int, Row]]) -> Frame:
+    def _as_frame(self, bars: Sequence[Bar]) -> Frame:
         frame, names = self._frame, self._frame.fields
         width = next(iter(frame.columns.values())).shape[1]
         values = np.array([row for _, row in bars]).reshape(len(bars), len(names), width)

@@ -13,6 +13,8 @@ from qmtl.interval import format_interval
 _KNOWN = 1024
 
 Row = tuple[float, ...]
+Bar = tuple[int, Row]
+Bars = list[Bar]
 
 
 @dataclass(slots=True)
@@ -73,10 +75,10 @@ class Sealer:
     def __init__(self, interval: int, grace_s: float | None, *, partial: bool = False) -> None:
         self.interval, self.grace_s, self._partial = interval, grace_s, partial
         self.through: int | None = None
-        self.sealed: list[tuple[int, Row]] = []
-        self.late: list[tuple[int, Row]] = []
+        self.sealed: Bars = []
+        self.late: Bars = []
         self.tally = Tally()
-        self._open: tuple[int, Row] | None = None
+        self._open: Bar | None = None
         self._known: OrderedDict[int, Row] = OrderedDict()
 
     def put(self, bucket: float, values: Sequence[float], at: float, *, closed: bool = False) -> None:
@@ -93,10 +95,10 @@ class Sealer:
             The source says that the bar is final.
         """
         self.tick(at)
-        self.tally.arrived += 1
         if wrong := self._wrong(bucket, values, at):
-            self.tally.refused[wrong] += 1
+            self.refuse(wrong)
             return
+        self.tally.arrived += 1
         start, row = int(bucket), tuple(values)
         if self.through is not None and start < self.through:
             self._behind(start, row)
@@ -109,6 +111,11 @@ class Sealer:
         self._open, self.through = (start, row), start
         if closed:
             self._seal(start, row)
+
+    def refuse(self, why: str) -> None:
+        """Count something that came and is no bar."""
+        self.tally.arrived += 1
+        self.tally.refused[why] += 1
 
     def tick(self, at: float) -> None:
         """Seal or pass over what ended so long before a moment that its grace is over, too."""
@@ -124,7 +131,7 @@ class Sealer:
         until = self._expired(at)
         return until is not None and (self.through is None or until > self.through)
 
-    def taken(self) -> tuple[list[tuple[int, Row]], list[tuple[int, Row]]]:
+    def taken(self) -> tuple[Bars, Bars]:
         """Return what was sealed and what was late since the last time, each in the order of arrival."""
         made = self.sealed, self.late
         self.sealed, self.late = [], []

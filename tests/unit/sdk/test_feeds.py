@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from qmtl.calendars import Calendar
-from qmtl.errors import SourceNotFoundError
+from qmtl.errors import QmtlError, SourceNotFoundError
 from qmtl.frame import Frame
+from qmtl.generators import gbm
 from qmtl.graph.dag import Dag
 from qmtl.indicators import sma
 from qmtl.interval import FOREVER, Span
@@ -75,3 +76,59 @@ def test_bars_before_the_span_warm_up_at_once(graph):
     got = feeds.by_node[ids(graph)["price"]].arrived(NONE, 100)
     assert got.bars.ts.tolist() == [360, 420, 480, 540]
     assert got.through == 600
+
+
+def test_a_generated_market_with_an_end_is_a_record_like_any_other(graph):
+    feeds = opened(graph, {"price": "generate://gbm?seed=3&start=0&end=6000", "rate": gbm(seed=3, start=0, end=9000)})
+    price, rate = (feeds.bound[ids(graph)[name]].frame for name in ("price", "rate"))
+    assert feeds.horizon == 9000
+    assert price.fingerprint() == rate.rows(0, 100).fingerprint()
+
+
+def test_a_generated_market_without_an_end_goes_on_unless_the_span_ends_it(graph):
+    endless = {"price": "generate://gbm?seed=3&start=0", "rate": table(0, 60_000)}
+    feeds = opened(graph, endless, Span(6000, FOREVER))
+    assert feeds.horizon is None
+    assert list(feeds.bound) == [ids(graph)["rate"]]
+    first = feeds.by_node[ids(graph)["price"]].arrived(NONE, 6)
+    assert first.bars.ts.tolist()[0] == feeds.bound[ids(graph)["rate"]].frame.ts[0], "it warms up as records do"
+    assert opened(graph, endless, Span(6000, 12_000)).horizon == 12_000
+
+
+def test_the_symbols_of_a_universe_have_seeds_of_their_own():
+    price = StreamInput(tags=["x"], interval="1m", name="price", symbols=["A", "B"])
+    dag = Dag.of([sma(price.close, period=3)], ())
+    frame = opened(dag, {"price": "generate://gbm?seed=3&start=0&end=6000"}).bound[ids(dag)["price"]].frame
+    for k in range(2):
+        alone = gbm(seed=3 + k, start=0, end=6000).bars(60, Span(0, 6000))
+        assert (frame.columns["close"][:, k] == alone.columns["close"][:, 0]).all()
+
+
+def test_faults_are_injected_into_records_and_differ_by_stream(graph):
+    feeds = opened(graph, {"price": table(0, 60_000), "rate": table(0, 60_000)}, faults="missing=0.1,seed=7")
+    price, rate = (feeds.by_node[ids(graph)[name]].sealed.ts for name in ("price", "rate"))
+    assert 850 < len(price) < 950
+    assert price.tolist() != rate.tolist()
+    assert len(feeds.bound[ids(graph)["price"]].frame) == 1000
+
+
+def test_a_topic_is_opened_but_not_asked(graph):
+    feeds = opened(graph, {"price": "kafka://127.0.0.1:1/bars?closed=true"})
+    made = feeds.by_node[ids(graph)["price"]]
+    assert (feeds.horizon, feeds.bound, made.problem, made.silent_s()) == (None, {}, "", 0.0)
+    feeds.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("generate://gmb?seed=1", "generator 'gmb'"),
+        ("generate://gbm?sed=1", "'sed'"),
+        ("generate://gbm?seed=x", "makes no sense"),
+        ("redis://host/x", "'redis'"),
+        ("kafka://host", "names no topic"),
+    ],
+)
+def test_a_url_without_sense_is_refused(graph, source, said):
+    with pytest.raises(QmtlError, match=said):
+        opened(graph, {"price": source})
