@@ -197,6 +197,7 @@ class Handle:
                     if self._failure is not None:
                         raise self._failure
                     self._results = self._assembled()
+                    self._save(self._results)
                 finally:
                     self._close()
         return self._results if self._many else self._results[0]
@@ -210,6 +211,11 @@ class Handle:
             assemble(built, made, one, self._store, {n: counts[k] for k, n in built.dag.labels().items()}, session)
             for built, one in zip(made.strategies, made.placed, strict=True)
         ]
+
+    def _save(self, results: list[Result]) -> None:
+        for result, place in zip(results, self.places, strict=True):
+            if place is not None:
+                result.save(place)
 
     def _release(self) -> None:
         """Stop those of the strategies that nobody else runs."""
