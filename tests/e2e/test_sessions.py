@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
+import pty
+import signal
+import subprocess
 
 import pytest
 from websockets.sync.client import connect
@@ -13,7 +18,7 @@ from qmtl.wire.auth import Shared
 from qmtl.wire.client import GatewayClient
 from qmtl.wire.sessions import Beat, Join, Leave, NodeProgress
 from stack.documents import chain
-from stack.programs import Program
+from stack.programs import QMTL, Program
 from stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
@@ -220,3 +225,42 @@ def test_nobody_speaks_for_another(tmp_path, monkeypatch):
             reader.attend(Beat("a"))
         others = bob.client.attend(Join("b", {bob.strategy: [*bob.topics, "somebody-elses"]}))
         assert "somebody-elses" not in others.roles
+
+
+@pytest.mark.parametrize("world", ["embedded"], indirect=True)
+def test_status_watches_nodes_line_by_line_and_in_place_on_a_terminal(world, pair):
+    first, second = pair
+    written, terminal = pty.openpty()
+    command = [*QMTL, "status", "--watch", "--gateway-url", world.url]
+    wide = world.environment | {"COLUMNS": "200", "TERM": "xterm"}
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=world.environment) as lines,
+        subprocess.Popen([*command], stdout=terminal, stderr=terminal, env=wide) as drawn,
+    ):
+        ready = {topic: NodeProgress("ready", 600, 10, 10, epoch) for topic, epoch in first.roles.items()}
+        os.set_blocking(lines.stdout.fileno(), False)
+        os.set_blocking(written, False)
+        seen = {lines.stdout.fileno(): b"", written: b""}
+
+        def shown(*texts):
+            for name in seen:
+                with contextlib.suppress(BlockingIOError):
+                    seen[name] += os.read(name, 1 << 20)
+            second.beat()
+            return all(text in one for one in seen.values() for text in texts)
+
+        wait_until(lambda: first.beat() and shown(b"first:1", b"waiting", b"three"), 20.0)
+        first.beat(progress=ready)
+        wait_until(lambda: shown(b"ready", b"1970-01-01T00:10:00Z"), 20.0)
+        first.leave()
+        wait_until(lambda: shown(b"second:1"), 20.0)
+        for one in (lines, drawn):
+            one.send_signal(signal.SIGINT)
+            assert one.wait(10) == 0
+    os.close(written)
+    os.close(terminal)
+    rewound = b"\x1b[1A"
+    assert rewound in seen[written]
+    assert next(iter(seen.values())).count(b"three") < 5, "a line for each change, not for each look"
+    once = world.command("status", second.strategy, "--gateway-url", world.url)
+    assert "second:1" in once.stdout

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
 
 from qmtl.cli.options import Address, Json, print_json, say
 from qmtl.errors import RefusedError
-from qmtl.wire.client import DEFAULT_URL, RESTING, GatewayClient, Mapped
+from qmtl.wire.client import DEFAULT_URL, GatewayClient, Mapped
 
 GatewayUrl = Annotated[str, typer.Option("--gateway-url", envvar="QMTL_GATEWAY_URL", help="Where the Gateway is.")]
 StrategyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a strategy, as submit printed it.")]
 Tags = Annotated[list[str], typer.Option("--tag", help="Only nodes with this tag; repeat for more.")]
 
 _SHORT = 12
-_WATCH_S = 0.5
 
 
 def submit(
@@ -54,26 +52,21 @@ def _described(made: Mapped) -> dict[str, Any]:
 def status(
     strategy_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Id of a strategy; all without it.")] = None,
     gateway_url: GatewayUrl = DEFAULT_URL,
-    watch: Annotated[bool, typer.Option("--watch", help="Print each change until the strategy ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show each node as it changes, until Ctrl-C.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a strategy with the log of its life, or list strategies, newest first."""
+    """Show a strategy, the log of its life and how its nodes stand, or list strategies, newest first."""
     client = GatewayClient(gateway_url)
-    if strategy_id is None:
+    if watch and not as_json:
+        from qmtl.cli import watching
+
+        watching.watch(client, strategy_id)
+    elif strategy_id is None:
         _list(client.strategies(), as_json=as_json)
-        return
-    found = client.strategy(strategy_id)
-    if as_json and not watch:
-        print_json(found)
-        return
-    _show(found)
-    seen = found["status"]
-    while watch and (seen not in RESTING or seen in {"warming", "running"}):
-        time.sleep(_WATCH_S)
-        found = client.strategy(strategy_id)
-        if found["status"] != seen:
-            seen = found["status"]
-            _show(found)
+    elif as_json:
+        print_json(client.strategy(strategy_id))
+    else:
+        _show(client.strategy(strategy_id))
 
 
 def _list(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -92,6 +85,11 @@ def _show(found: dict[str, Any]) -> None:
         print(f"  {_clock(entry['at'])}  {entry['to']:<10} {entry['cause']}")
     if found["detail"]:
         print(f"  {found['detail']}")
+    if any(node["state"] for node in found["nodes"]):
+        from qmtl.cli import watching
+
+        for row in watching.rows([found]):
+            print(f"  {watching.line(row)}")
 
 
 def _clock(at: float) -> str:
