@@ -22,6 +22,7 @@ from qmtl.streams import Pace, Recorded
 
 NONE = -(1 << 62)
 ALL = Span(0, FOREVER)
+ENDING = "generate://gbm?seed=3&start=1970-01-01&end=1970-01-01T01:40"
 
 
 @pytest.fixture
@@ -79,14 +80,20 @@ def test_bars_before_the_span_warm_up_at_once(graph):
 
 
 def test_a_generated_market_with_an_end_is_a_record_like_any_other(graph):
-    feeds = opened(graph, {"price": "generate://gbm?seed=3&start=0&end=6000", "rate": gbm(seed=3, start=0, end=9000)})
+    feeds = opened(
+        graph,
+        {
+            "price": ENDING,
+            "rate": gbm(seed=3, start=0, end=9000),
+        },
+    )
     price, rate = (feeds.bound[ids(graph)[name]].frame for name in ("price", "rate"))
     assert feeds.horizon == 9000
     assert price.fingerprint() == rate.rows(0, 100).fingerprint()
 
 
 def test_a_generated_market_without_an_end_goes_on_unless_the_span_ends_it(graph):
-    endless = {"price": "generate://gbm?seed=3&start=0", "rate": table(0, 60_000)}
+    endless = {"price": "generate://gbm?seed=3&start=1970-01-01", "rate": table(0, 60_000)}
     feeds = opened(graph, endless, Span(6000, FOREVER))
     assert feeds.horizon is None
     assert list(feeds.bound) == [ids(graph)["rate"]]
@@ -98,7 +105,7 @@ def test_a_generated_market_without_an_end_goes_on_unless_the_span_ends_it(graph
 def test_the_symbols_of_a_universe_have_seeds_of_their_own():
     price = StreamInput(tags=["x"], interval="1m", name="price", symbols=["A", "B"])
     dag = Dag.of([sma(price.close, period=3)], ())
-    frame = opened(dag, {"price": "generate://gbm?seed=3&start=0&end=6000"}).bound[ids(dag)["price"]].frame
+    frame = opened(dag, {"price": ENDING}).bound[ids(dag)["price"]].frame
     for k in range(2):
         alone = gbm(seed=3 + k, start=0, end=6000).bars(60, Span(0, 6000))
         assert (frame.columns["close"][:, k] == alone.columns["close"][:, 0]).all()
