@@ -1,4 +1,4 @@
-"""``qmtl report`` and ``qmtl compare``."""
+"""``qmtl report``, ``qmtl compare`` and ``qmtl parity``."""
 
 from __future__ import annotations
 
@@ -40,6 +40,28 @@ def compare(a: Directory, b: Directory, as_json: Json = False) -> None:
     else:
         print("equal, to the bit" if found.equal else "first difference:")
         for name, value in (found.first_difference or {}).items():
+            print(f"  {name}: {value}")
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+def parity(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What a dry-run wrote.")],
+    strategy: Annotated[
+        str | None, typer.Option(metavar="FILE:CLASS", help="The strategy, if it is not where the run found it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute and trade again what a dry-run recorded; exit code 1 unless all of it is equal to the bit."""
+    from qmtl.sdk.parity import certify
+
+    found = certify(directory, strategy)
+    if as_json:
+        rest = {"certificate": found.certificate} if found.equal else {"first_difference": found.first_difference}
+        print_json({"equal": found.equal, **rest})
+    else:
+        print("equal, to the bit" if found.equal else "first difference:")
+        for name, value in (found.certificate or found.first_difference or {}).items():
             print(f"  {name}: {value}")
     if not found.equal:
         raise typer.Exit(1)

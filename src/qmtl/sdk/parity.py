@@ -1,0 +1,239 @@
+"""The parity certificate: what a run recorded is computed and traded again, and compared to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qmtl.errors import IdentityError, UsageError
+from qmtl.live.paper import Order, Paper, Terms, Traded
+from qmtl.live.run_record import RunRecord
+from qmtl.report.accounts import NoAccounts
+from qmtl.report.compare import compare
+from qmtl.report.metrics import Metrics
+from qmtl.report.result import Result
+from qmtl.sdk.backtest import kept_of
+from qmtl.sdk.deviation import Deviation, of_account, of_arrivals, of_files, of_fills, of_orders, of_rows
+from qmtl.sdk.live_result import rebuilt, terms_of
+from qmtl.sdk.loader import load_strategy
+from qmtl.sdk.replay import batch, first_emitted, in_order_of_arrival, misplaced
+
+if TYPE_CHECKING:
+    from qmtl.engine.plan import Plan
+    from qmtl.live.rows import Rows
+    from qmtl.sdk.strategy import Built
+
+#: Where a run keeps its record inside of its folder.
+RECORD = Path("run") / "state.db"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Outcome of :func:`certify`.
+
+    Attributes
+    ----------
+    equal : bool
+        Whether everything that the run recorded is what its bars give.
+    certificate : dict or None
+        ``nodes``, ``bars``, ``orders``, ``fills``, ``account`` rows, ``arrivals``, and the ``digest`` of all of them.
+    first_difference : dict or None
+        ``node``, ``bucket``, ``field``, the values ``recorded`` and ``replayed``, and ``what`` was compared.
+    """
+
+    equal: bool
+    certificate: dict[str, Any] | None
+    first_difference: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A recorded run, and the strategy that made it."""
+
+    result: Result
+    record: RunRecord
+    built: Built
+    plan: Plan
+
+    @property
+    def streams(self) -> list[str]:
+        return [stream.node_id for stream in self.built.dag.streams]
+
+    @property
+    def terms(self) -> Terms | None:
+        account = self.result.provenance.get("account")
+        return None if account is None else terms_of(account)
+
+    def label(self, node: str) -> str:
+        return self.built.dag.labels()[node]
+
+
+def certify(directory: Path, address: str | None = None) -> Parity:
+    """Replay what a run recorded, and compare every output, order, fill and account row to the bit.
+
+    Parameters
+    ----------
+    directory : Path
+        What a dry-run wrote.
+    address : str, optional
+        The strategy, as ``file.py:Class``; that of the run by default.
+
+    Raises
+    ------
+    SourceNotFoundError
+        There is no result, no record of a run, or no such strategy.
+    IdentityError
+        The strategy is not the one that ran: nothing can be said about its record.
+    """
+    result = Result.load(directory)
+    record = RunRecord(directory / RECORD)
+    try:
+        run = _opened(result, record, address)
+        found = min(_deviations(run), key=lambda one: one.rank, default=None)
+        if found is not None:
+            return Parity(equal=False, certificate=None, first_difference=found.told())
+        return Parity(equal=True, certificate=_certificate(run), first_difference=None)
+    finally:
+        record.close()
+
+
+def _opened(result: Result, record: RunRecord, address: str | None) -> _Run:
+    from qmtl.engine.plan import Plan
+
+    place = address or result.provenance.get("strategy_address")
+    if place is None:
+        raise UsageError("the run does not say where its strategy is", hint="say it: --strategy FILE:CLASS")
+    built = load_strategy(place).build()
+    names = {label: i for i, label in built.dag.labels().items()} | dict(built.dag.names)
+    for name in sorted(names.keys() | result.node_ids.keys()):
+        ran, now = result.node_ids.get(name, "absent"), names.get(name, "absent")
+        if ran != now:
+            raise IdentityError(
+                f"{place} is not the strategy that ran: node {name!r} was {ran[:12]} and is {now[:12]}",
+                hint="give the version that ran: --strategy FILE:CLASS, or look at it with qmtl diff",
+            )
+    streams = {s.node_id: s for s in built.dag.streams}
+    recorded = {k: record.outputs(k).fields for k in streams}
+    drafted = Plan.of(built.dag).nodes
+    fields = {k: recorded[k] or drafted[k].fields or () for k in streams}
+    return _Run(result, record, built, Plan.of(built.dag, fields, kept_of(built) - streams.keys()))
+
+
+# ------------------------------------------------------------------------------ comparing
+
+
+def _deviations(run: _Run) -> Iterator[Deviation]:
+    """Yield the first deviation of everything, from what arrived to what was written; a cause hides its effects."""
+    for stages in (_of_arrivals, _of_nodes, _of_account, _of_files):
+        found = list(stages(run))
+        yield from found
+        if found:
+            return
+
+
+def _of_arrivals(run: _Run) -> Iterator[Deviation]:
+    """Compare the bars of streams with the order in which they arrived, and with the tables of the folder."""
+    for stream in run.streams:
+        wrong = misplaced(run.record, stream)
+        if wrong is not None:
+            yield of_arrivals(run.label(stream), *wrong)
+    names = {name for name, i in run.result.node_ids.items() if i in run.streams}
+    yield from _between(
+        *(replace(one, outputs=_only(one, names), accounts=NoAccounts(Metrics({}, {}, {}))) for one in _both(run))
+    )
+
+
+def _of_nodes(run: _Run) -> Iterator[Deviation]:
+    """Compare outputs: as emitted first, in the order of arrival, and with all repairs."""
+    record, nodes = run.record, sorted(run.plan.keep, key=list(run.plan.nodes).index)
+    is_repaired = any(True for k in run.streams for _ in record.parts(k, revised=True))
+    through = max((arrival.through for arrival in record.arrivals()), default=0)
+    replays = [("output", first_emitted(run.plan, record), False)]
+    if is_repaired:
+        replays.append(("repaired output", batch(run.plan, {k: record.latest(k) for k in run.streams}), True))
+    else:
+        replays.append(("output in the order of arrival", in_order_of_arrival(run.plan, record), False))
+    for what, replayed, with_repairs in replays:
+        for order, node in enumerate(nodes):
+            recorded = record.latest(node) if with_repairs else record.outputs(node)
+            found = of_rows(recorded, replayed[node], run.plan.nodes[node], through, run.result.provenance["start"])
+            if found is not None:
+                yield replace(found, node=run.label(node), what=what, order=order)
+
+
+def _of_account(run: _Run) -> Iterator[Deviation]:
+    terms = run.terms
+    if terms is None:
+        return
+    recorded, replayed = run.record.traded(terms.strategy_id, len(terms.symbols)), _traded_again(run, terms)
+    name = run.label(terms.node_id)
+    for found in (
+        of_account(recorded, replayed, terms),
+        of_fills(recorded.fills, replayed.fills, terms),
+        of_orders(recorded.orders, replayed.orders, terms),
+    ):
+        if found is not None:
+            yield replace(found, node=name)
+
+
+def _traded_again(run: _Run, terms: Terms) -> Traded:
+    """Trade the recorded bars and targets, which are those of the replay by now, whenever the run did."""
+    paper, pieces = Paper(terms), []
+    journal: dict[str, Order] = {}
+    delivered: Mapping[str, Rows] = {k: run.record.outputs(k) for k in (terms.stream_id, terms.node_id)}
+    for through in run.record.takes(terms.strategy_id):
+        pieces.append(paper.take(delivered, through))
+        delivered = {}
+        journal |= {order.client_order_id: order for order in pieces[-1].orders}
+    if not pieces:
+        return paper.take({}, 0)
+    columns = {name: np.concatenate([getattr(p, name) for p in pieces]) for name in _COLUMNS}
+    return Traded(pieces[-1].through, **columns, orders=tuple(journal.values()))
+
+
+_COLUMNS = ("ts", "equity", "cash", "position", "fills")
+
+
+def _of_files(run: _Run) -> Iterator[Deviation]:
+    """Compare the tables of the folder with what was recorded."""
+    yield from _between(*_both(run))
+
+
+def _both(run: _Run) -> tuple[Result, Result]:
+    return run.result, rebuilt(run.built, run.plan, run.record, run.result.provenance)
+
+
+def _only(result: Result, names: Collection[str]) -> dict[str, Any]:
+    return {name: result.outputs[name] for name in result.outputs if name in names}
+
+
+def _between(stored: Result, made: Result) -> Iterator[Deviation]:
+    found = compare(stored, made).first_difference
+    if found is not None:
+        yield of_files(found)
+
+
+# ---------------------------------------------------------------------------- certifying
+
+
+def _certificate(run: _Run) -> dict[str, Any]:
+    digest, counts = hashlib.sha256(), {"nodes": 0, "bars": 0, "orders": 0, "fills": 0, "account": 0, "arrivals": 0}
+    for node in sorted({*run.plan.keep, *run.streams}):
+        rows = run.record.latest(node)
+        counts["nodes"], counts["bars"] = counts["nodes"] + 1, counts["bars"] + len(rows)
+        digest.update(repr((node, rows.fields)).encode() + rows.ts.tobytes() + rows.values.tobytes())
+    for arrival in run.record.arrivals():
+        counts["arrivals"] += 1
+        digest.update(repr(arrival).encode())
+    if (terms := run.terms) is not None:
+        made = run.record.traded(terms.strategy_id, len(terms.symbols))
+        counts |= {"orders": len(made.orders), "fills": len(made.fills), "account": len(made.ts)}
+        for column in _COLUMNS:
+            digest.update(np.ascontiguousarray(getattr(made, column)).tobytes())
+        digest.update(repr(sorted(made.orders, key=lambda order: order.client_order_id)).encode())
+    return {**counts, "digest": digest.hexdigest()}
