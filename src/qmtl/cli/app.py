@@ -42,6 +42,7 @@ for _command in _FIRST:
 app.add_typer(check.app, name="check")
 app.command()(results.report)
 app.command()(results.compare)
+app.command()(results.parity)
 app.add_typer(data.app, name="data")
 app.command()(doctor.doctor)
 app.command()(gateway.gateway)
