@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -23,6 +24,8 @@ from qmtl.wire.records import Batch, decode, encode
 
 #: Without any progress for so long nobody answers, in seconds.
 _ANSWER_S = 5.0
+#: A question beside that decides nothing, and the silence after which a reader asks whether anybody is there.
+_LOOK_S, _SILENCE_S = 1.0, 3.0
 #: A reader that is told to stop does so within this time, in seconds.
 _SLICE_S = 0.1
 _AT_ONCE = 1000
@@ -98,7 +101,9 @@ class KafkaLog(RecordLog):
             await self._writer.send(messages)
         except (KafkaException, TimeoutError) as error:
             self._there -= topics
-            await self._check_there(topics)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_S):  # the reason may be that it was deleted
+                    await self._check_there(topics)
             raise _told(error) from error
         return set()
 
@@ -112,17 +117,17 @@ class KafkaLog(RecordLog):
         ends = time.monotonic() + wait_s
         while True:
             left = ends - time.monotonic()
-            found = await self._reader.read(positions, limit, max(0.0, min(left, _ANSWER_S)))
+            found = await self._reader.read(positions, limit, max(0.0, min(left, _SILENCE_S)))
             if found:
                 self._heard = time.monotonic()
                 return found
             await self._assure()
-            if left <= _ANSWER_S:
+            if time.monotonic() >= ends:
                 return {}
 
     async def _assure(self) -> None:
         """Ask whether anybody is there, for a silent topic and a dead broker look the same to a consumer."""
-        if self._reader.doubts or time.monotonic() - self._heard > _ANSWER_S:
+        if self._reader.doubts or time.monotonic() - self._heard > _SILENCE_S:
             self._reader.doubts = False
             await self._admin.answers()
             self._heard = time.monotonic()
@@ -159,7 +164,7 @@ class _Administration(KafkaBroker):
 
     async def answers(self) -> None:
         """Raise unless somebody answers."""
-        await self._told(asyncio.wrap_future(self._admin.describe_cluster(request_timeout=_ANSWER_S)))
+        await self._told(asyncio.wrap_future(self._admin.describe_cluster(request_timeout=_SILENCE_S)))
 
 
 class _Writer:
@@ -181,17 +186,17 @@ class _Writer:
     def _send(self, messages: Sequence[_Message]) -> None:
         producer = self._producer or Producer(self._settings, logger=_client_log)
         self._producer = None
-        faults: list[KafkaError] = []
+        told: list[KafkaError | None] = []
         for message in messages:
-            _produce(producer, message, faults)
-        left = len(producer)
-        while left and not faults:
-            before, left = left, producer.flush(_ANSWER_S)
-            if left >= before:
-                break
-        if left or faults:
+            _produce(producer, message, told)
+        before = -1
+        while before < len(told) < len(messages):
+            before = len(told)
+            producer.flush(_ANSWER_S)
+        fault = next((error for error in told if error is not None), None)
+        if fault is not None or len(told) < len(messages):
             producer.purge()
-            raise KafkaException(faults[0]) if faults else _silent()
+            raise _silent() if fault is None else KafkaException(fault)
         self._producer = producer
 
     async def close(self) -> None:
@@ -200,12 +205,11 @@ class _Writer:
         self._thread.shutdown(wait=False)
 
 
-def _produce(producer: Producer, message: _Message, faults: list[KafkaError]) -> None:
-    """Hand a message over; waits while the producer holds as much as it may."""
+def _produce(producer: Producer, message: _Message, told: list[KafkaError | None]) -> None:
+    """Hand a message over, waiting while the producer holds as much as it may; ``told`` gets what comes of it."""
 
     def done(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            faults.append(error)
+        told.append(error)
 
     topic, key, value, headers = message
     ends = time.monotonic() + _ANSWER_S
@@ -258,7 +262,7 @@ class _Reader:
             messages = _came(self._consumer, limit, min(left, _SLICE_S))
             if found := self._entries(messages):
                 return found
-            if not messages and not left:
+            if not messages and (not left or self.doubts):
                 break
         return {}
 
