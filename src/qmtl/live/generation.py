@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 
 from qmtl.engine.plan import Plan
 from qmtl.engine.stream import StreamEngine
+from qmtl.live.repairs import Repairs
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE
 from qmtl.live.source import Source
@@ -35,6 +36,7 @@ class Group:
         self.part, self.engine, self.watermark = part, StreamEngine(part, CAPACITY), NONE
         self.sources = {node: Source(plan.node.interval) for node, plan in part.nodes.items() if plan.is_source}
         self._shortest = min(source.interval for source in self.sources.values())
+        self._made = [node for node, plan in part.nodes.items() if not plan.is_source]
         self._strict = [
             node for node in self.engine.executor.user_nodes if part.nodes[node].node.on_error == "quarantine"
         ]
@@ -72,7 +74,7 @@ class Group:
         }
         self.engine.advance(until, given)
         self.watermark = until
-        return {node: Rows.made(*self.engine.rows(node)) for node in self.part.keep}
+        return {node: Rows.made(*self.engine.rows(node)) for node in self._made}
 
     @property
     def failed(self) -> str | None:
@@ -92,9 +94,18 @@ class Generation:
         Ids to compute.
     fields : mapping of id to field names
         Of nodes whose records tell them.
+    repairs : mapping of id to Repairs
+        What is read again is read as it is now.
     """
 
-    def __init__(self, plan: Plan, local: Collection[str], fields: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        local: Collection[str],
+        fields: Mapping[str, tuple[str, ...]],
+        repairs: Mapping[str, Repairs],
+    ) -> None:
+        self._repairs = repairs
         self.groups = [Group(plan.part(nodes, fields)) for nodes in _grouped(plan, local)]
         self.replays: dict[str, Replay] = {}
         self._inlets: dict[str, list[Source]] = {}
@@ -102,7 +113,7 @@ class Generation:
             for node, source in group.sources.items():
                 self._inlets.setdefault(node, []).append(source)
         #: What comes from topics and feeds.
-        self.sources = self._inlets.keys() - set(local)
+        self.sources = {node: None for node in self._inlets if node not in local}.keys()
 
     def put(self, node: str, rows: Rows | None, through: int) -> None:
         """Hand the next records of a node to whoever reads it."""
@@ -118,15 +129,22 @@ class Generation:
         replay = self.replays[node]
         if replay.position is None or entry.next <= replay.position:
             return
+        low = replay.seen
         rows = replay.take(entry)
         if len(rows):
-            self.put(node, rows, min(replay.through, replay.seen + self._inlets[node][0].interval))
+            low = min(replay.begin, int(rows.ts[0])) - 1 if low == NONE else low
+            now = self._repairs[node].over(rows, low, replay.seen)
+            self.put(node, now, min(replay.through, replay.seen + self._inlets[node][0].interval))
         self.end(node)
 
     def end(self, node: str) -> None:
         """Follow a topic that has been read again."""
-        if self.replays[node].is_over:
-            self.put(node, None, self.replays.pop(node).through)
+        replay = self.replays[node]
+        if replay.is_over:
+            del self.replays[node]
+            low = replay.begin - 1 if replay.seen == NONE else replay.seen
+            missing = self._repairs[node].over(Rows.none(), low, replay.through - self._inlets[node][0].interval)
+            self.put(node, missing, replay.through)
 
     def fits(self, node: str, fields: tuple[str, ...]) -> bool:
         """Whether everybody who reads a node was built for its fields."""

@@ -22,9 +22,10 @@ from qmtl.graph.node import StreamInput
 from qmtl.interval import format_time
 from qmtl.live.generation import CAPACITY, WAITING, Generation, Group
 from qmtl.live.job import Job, Step, Wants
-from qmtl.live.memory import Followed, Known, Memory
+from qmtl.live.memory import Followed, Kept, Known, Memory
+from qmtl.live.repairs import Redo, Repairs, unsettled
 from qmtl.live.rows import Rows
-from qmtl.live.sequence import NONE, Sequence, Violation
+from qmtl.live.sequence import NONE, Sequence, Violation, difference
 from qmtl.live.track import Reader, Replay, is_fence
 from qmtl.ports.record_log import Entry
 from qmtl.wire.records import Batch
@@ -58,6 +59,9 @@ class Machine:
         self._marks = dict.fromkeys(job.wanted, NONE)
         self._through = NONE
         self._waiting: dict[str, list[Rows]] = {node: [] for node in job.wanted}
+        self.repairs = {node: Repairs() for node in self._nodes}
+        self._revisions: dict[str, int] = {}
+        self._revised: list[tuple[str, int, Rows]] = []
         self.quarantined: dict[str, str] = {}
         self._faults: dict[str, int] = {}
         self.computed, self.read = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, 0)
@@ -81,6 +85,8 @@ class Machine:
             quarantined=self.quarantined,
             faults=self._faults,
             fields=self._fields,
+            repairs={node: Kept.of(one) for node, one in self.repairs.items() if one.revision},
+            revised=[(node, rows.batch(node, 0, NONE, revision)) for node, revision, rows in self._revised],
             computed=self.computed,
             read=self.read,
         ).encoded()
@@ -94,6 +100,8 @@ class Machine:
         self._waiting |= {node: [Rows.of(batch) for batch in parts] for node, parts in memory.waiting.items()}
         self.quarantined, self._faults = dict(memory.quarantined), dict(memory.faults)
         self._fields = dict(memory.fields)
+        self.repairs |= {node: one.repairs() for node, one in memory.repairs.items()}
+        self._revised = [(node, batch.revision, Rows.of(batch)) for node, batch in memory.revised]
         self.computed, self.read = dict(memory.computed), dict(memory.read)
 
     @property
@@ -171,37 +179,51 @@ class Machine:
             return
         self._changed, self._asked = False, {}
         local = self._local()
-        self._generation = Generation(self.job.plan, local, self._fields)
-        self._unproven = {node: last for node in local if (last := self.known(node).last) != NONE}
-        begin = self._beginning(local)
+        self._generation = Generation(self.job.plan, local, self._fields, self.repairs)
+        self._redo = {
+            node: Redo(begin, self.known(node).through, self._above(node))
+            for node, begin in unsettled(self.job.plan, local, self.repairs).items()
+        }
+        self._before = {node: self._proof(node) for node in local}
+        begin = self._beginning()
         for node in self._generation.sources:
             self._begin(node, begin)
+
+    def _above(self, node: str) -> frozenset[str]:
+        return frozenset(edge.node.node_id for edge in self._nodes[node].inputs if edge.node is not None)
+
+    def _proof(self, node: str) -> Rows:
+        """Return the last records that must come again, with the same bits, before anything of a node counts."""
+        known, redo = self.known(node), self._redo.get(node)
+        return self.repairs[node].over(known.recent, NONE, known.through if redo is None else redo.begin - 1)
 
     def _local(self) -> set[str]:
         """Return the nodes to compute: those we produce and those without a topic, if nothing above is quarantined."""
         local: set[str] = set()
         self.broken: set[str] = set()
         for node, plan in self._nodes.items():
-            above = {edge.node.node_id for edge in plan.inputs if edge.node is not None}
-            if node in self.quarantined or above & self.broken:
+            if node in self.quarantined or self._above(node) & self.broken:
                 self.broken.add(node)
             elif plan.inputs and node in self._emitted:
                 local.add(node)
         return local
 
-    def _beginning(self, local: Collection[str]) -> int:
+    def _beginning(self) -> int:
         """Return the bucket from which on sources are read so that every node is warm behind its last bucket."""
-        lasts = [self.known(node).last for node in local]
-        if not lasts or NONE in lasts or self._tries >= len(_FURTHER):
+        proofs = self._before
+        if not all(map(len, proofs.values())) or not proofs or self._tries >= len(_FURTHER):
             return self.job.begin
-        warm = max(self._nodes[node].warmup_s + self._nodes[node].node.interval for node in local)
-        return max(self.job.begin, min(lasts) - _FURTHER[self._tries] * warm)
+        warm = max(self._nodes[node].warmup_s + self._nodes[node].node.interval for node in proofs)
+        last = min(int(rows.ts[-1]) for rows in proofs.values())
+        return max(self.job.begin, last - _FURTHER[self._tries] * warm)
 
     def _begin(self, node: str, begin: int) -> None:
         """Begin a source; what is known of it from ``begin`` on is read once more."""
         known, reader = self.known(node), self.readers[node]
         if known.last < begin or known.last == NONE:
-            self._generation.put(node, None, known.through)
+            interval = self._nodes[node].node.interval
+            missing = self.repairs[node].over(Rows.none(), begin - 1, known.through - interval)
+            self._generation.put(node, missing, known.through)
             return
         until = NONE if node in self._emitted else reader.position
         self._generation.replays[node] = Replay(reader, begin, until, known.last, known.through)
@@ -218,7 +240,8 @@ class Machine:
             elif node in self._emitted or self._has_room(node):
                 reads[reader.topic] = target.position
             self._asked[reader.topic] = target
-        feeds = {node: self._emitted[node].last for node in self.ours if self._may_feed(node) and self._has_room(node)}
+        fed = (node for node in self.readers if node in self._emitted and self._may_feed(node))
+        feeds = {node: self._emitted[node].last for node in fed if self._has_room(node)}
         return Wants(seeks, reads, feeds)
 
     def _has_room(self, node: str) -> bool:
@@ -255,6 +278,8 @@ class Machine:
         reader, batch = self.readers[node], entry.batch
         rows = reader.take(entry)
         self._heed(node, batch)
+        if batch.revision and batch.epoch == reader.sequence.epoch:
+            self._revise(node, batch)
         if rows is not None and not self._fits(node, rows):
             return
         if node not in self._emitted:
@@ -263,6 +288,7 @@ class Machine:
             self._deliver(node, rows)
         if is_fence(batch, self.roles.get(node, 0)) and node not in self._emitted and node not in self.quarantined:
             self._emitted[node] = reader.sequence.copy()  # from here on, the next bucket is ours
+            self._revisions[node] = self.repairs[node].revision
             self._changed = True
 
     def _heed(self, node: str, batch: Batch) -> None:
@@ -295,9 +321,9 @@ class Machine:
         if known is None or not self._may_feed(node):
             return  # it was asked for before another generation began
         fresh = Rows.none() if rows is None else rows.after(known.last)
-        if len(fresh) or through > known.through:
-            if not len(fresh) or self._fits(node, fresh):
-                self._emit(node, fresh, through)
+        news = self._fits(node, fresh) if len(fresh) else through > known.through
+        if news:
+            self._emit(node, fresh, through)
         self._refresh()
 
     # -------------------------------------------------------------------------------- step
@@ -308,6 +334,7 @@ class Machine:
             until = group.until(self._careful)
             if until is not None and not self._advance(group, until):
                 break
+        self._settle()
         self._refresh()
         done = Step()
         for node, parts in self._waiting.items():
@@ -315,6 +342,7 @@ class Machine:
                 done.delivered[node] = Rows.joined(parts)
                 parts.clear()
             self._marks[node] = max(self._marks[node], self.known(node).through)
+        done.revised, self._revised = self._revised, []
         through = min(self._marks.values(), default=NONE)
         if through > self._through:
             self._through = done.through = through
@@ -342,32 +370,35 @@ class Machine:
 
     def _proven(self, made: Mapping[str, Rows], until: int) -> bool:
         """Check that each node gives its last bucket again: it is warm, and its code is the same."""
-        for node in made.keys() & self._unproven.keys():
-            bucket = self._unproven[node]
-            if bucket + self._nodes[node].node.interval > until:
+        for node, rows in made.items():
+            before = self._before.get(node)
+            if before is None:
                 continue
-            rows, known = made[node], self._emitted[node]
-            if bucket in rows.ts:
-                del self._unproven[node]
-                known.compare(rows.part(0, len(rows) - len(rows.after(bucket))))
-                if known.violation is not None:
-                    self._quarantine(node, self._told(node, known.violation))
+            if len(before) and int(before.ts[-1]) + self._nodes[node].node.interval > until:
+                continue
+            if not len(before):
+                del self._before[node]
+            elif before.ts[-1] in rows.ts:
+                del self._before[node]
+                if (found := difference(before, rows)) is not None:
+                    self._quarantine(node, self._told(node, found))
                     return False
-            elif self._beginning(self._emitted) > self.job.begin:
+            elif self._beginning() > self.job.begin:
                 self._tries += 1
                 self._changed = True
                 return False
             else:
-                again = f"its bucket {format_time(bucket)} cannot be computed again from what the topics still hold"
+                again = f"its bucket {format_time(int(before.ts[-1]))} cannot be computed again from what topics hold"
                 self._quarantine(node, f"QM-HISTORY: {self._label(node)}: {again}")
                 return False
-        self._tries = self._tries if self._unproven else 0
+        self._tries = self._tries if self._before else 0
         return True
 
     def _emit(self, node: str, rows: Rows, until: int) -> None:
         """Publish what is new, and hand everything to those who read it here."""
         known, interval = self._emitted[node], self._nodes[node].node.interval
-        fresh = rows.after(known.last)
+        redo = self._redo.get(node)
+        fresh = rows.after(known.last) if redo is None else redo.take(rows, until, interval)
         news = len(fresh) > 0 or until // interval > known.through // interval
         known.emitted(fresh, until)
         self.computed[node] += len(fresh)
@@ -383,6 +414,46 @@ class Machine:
         if len(fresh):
             self.delivered[node] = int(fresh.ts[-1])
             self._waiting[node].append(fresh)
+
+    # ----------------------------------------------------------------------------- repairs
+
+    def repair(self, node: str, rows: Rows) -> None:
+        """Publish bars of sealed buckets of a stream that we produce; they count when they are read from its topic."""
+        known = self._emitted.get(node)
+        if known is None or not self._is_stream(node):
+            return
+        late = rows.between(NONE, known.through - self._nodes[node].node.interval)
+        if len(late) and late.fields == self._fields.get(node, late.fields):
+            self._publish(node, late, {})
+
+    def _publish(self, node: str, rows: Rows, rests: dict[str, int]) -> None:
+        revision = self._revisions[node] = max(self._revisions.get(node, 0), self.repairs[node].revision) + 1
+        batch = rows.batch(node, self.roles.get(node, 0), self._emitted[node].through, revision, rests=rests)
+        if node in self.job.topics:
+            self.outbox.append((self.job.topics[node], batch))
+        else:
+            self._revise(node, batch)
+
+    def _revise(self, node: str, batch: Batch) -> None:
+        """Take a revision that everybody can see: deliver it, and compute again what depends on it."""
+        rows = self.repairs[node].take(batch)
+        if rows is not None and len(rows):
+            if node in self.job.wanted:
+                self._revised.append((node, batch.revision, rows))
+            self._changed |= node in self._generation.sources
+
+    def _settle(self) -> None:
+        """Publish what came out differently, where everything was computed again on inputs that everybody can see."""
+        for node, redo in list(self._redo.items()):
+            seen = all(self.repairs[one].revision >= self._revisions.get(one, 0) for one in redo.inputs)
+            if self._changed or not (redo.is_over and seen) or redo.inputs & self._redo.keys():
+                continue
+            before = self.repairs[node].over(self._emitted[node].recent, NONE, redo.sealed)
+            changed, gone = redo.differing(before, self._nodes[node].node.interval)
+            if len(gone):
+                self._publish(node, gone, {})
+            self._publish(node, changed, {one: self.repairs[one].revision for one in redo.inputs})
+            del self._redo[node]
 
     # ------------------------------------------------------------------------------ faults
 

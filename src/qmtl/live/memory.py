@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from qmtl.live.repairs import Repairs
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import Sequence
 from qmtl.live.track import Reader
@@ -53,6 +54,23 @@ class Followed(msgspec.Struct, frozen=True, array_like=True):
         return Reader(topic, self.position, self.known.sequence(), list(self.changes))
 
 
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """Repairs of a node."""
+
+    revision: int
+    rests: dict[str, int]
+    made: list[Batch]
+
+    @classmethod
+    def of(cls, repairs: Repairs) -> Kept:
+        """Return all that are remembered."""
+        return cls(repairs.revision, repairs.rests, [rows.batch("", 0, 0, number) for number, rows in repairs.made])
+
+    def repairs(self) -> Repairs:
+        """Return them as they were."""
+        return Repairs(self.revision, dict(self.rests), [(batch.revision, Rows.of(batch)) for batch in self.made])
+
+
 class Memory(msgspec.Struct, frozen=True):
     """All of it, by node id.
 
@@ -69,6 +87,9 @@ class Memory(msgspec.Struct, frozen=True):
         Why a node stopped, and under which epoch.
     fields : mapping to tuple of str
         Names of the values.
+    repairs : mapping to Kept
+    revised : list of (node id, Batch)
+        Revisions that were read, but not delivered.
     computed, read : mapping to int
         How many records were computed here, and how many read.
     """
@@ -81,6 +102,8 @@ class Memory(msgspec.Struct, frozen=True):
     quarantined: Mapping[str, str]
     faults: Mapping[str, int]
     fields: Mapping[str, tuple[str, ...]]
+    repairs: Mapping[str, Kept]
+    revised: list[tuple[str, Batch]]
     computed: Mapping[str, int]
     read: Mapping[str, int]
 

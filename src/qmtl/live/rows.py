@@ -66,7 +66,15 @@ class Rows:
             np.concatenate([part.values for part in parts], axis=1),
         )
 
-    def batch(self, node_id: str, epoch: int, watermark: int, revision: int = 0, trace: str = "") -> Batch:
+    def batch(
+        self,
+        node_id: str,
+        epoch: int,
+        watermark: int,
+        revision: int = 0,
+        trace: str = "",
+        rests: dict[str, int] | None = None,
+    ) -> Batch:
         """Return the records as they travel."""
         return Batch(
             node_id=node_id,
@@ -78,6 +86,7 @@ class Rows:
             values=np.ascontiguousarray(self.values, "<f8").tobytes(),
             revision=revision,
             trace=trace,
+            rests=rests or {},
         )
 
     def part(self, start: int | None, stop: int | None = None) -> Rows:
@@ -87,6 +96,23 @@ class Rows:
     def after(self, bucket: int) -> Rows:
         """Return the records of later buckets."""
         return self.part(int(np.searchsorted(self.ts, bucket, side="right")))
+
+    def between(self, low: int, high: int) -> Rows:
+        """Return the records of buckets in ``(low, high]``; views."""
+        start, stop = np.searchsorted(self.ts, (low, high), side="right")
+        return self.part(int(start), int(stop))
+
+    def repaired(self, repair: Rows) -> Rows:
+        """Return records with those of a repair in their places; a repair without fields takes records back."""
+        kept = ~np.isin(self.ts, repair.ts)
+        rest = Rows(self.ts[kept], self.fields, self.values[:, kept])
+        if not repair.fields or not len(repair):
+            return rest
+        if not len(rest):
+            return repair
+        order = np.argsort(np.concatenate([rest.ts, repair.ts]), kind="stable")
+        both = Rows.joined([rest, repair])
+        return Rows(both.ts[order], both.fields, both.values[:, order])
 
     def record(self, position: int) -> dict[str, Any]:
         """Return one record for people: field to number, or to a number for each symbol."""

@@ -62,7 +62,7 @@ class Sequence:
             self.voided += len(batch)
             return None
         self.epoch = batch.epoch
-        if batch.watermark is None:
+        if batch.watermark is None or batch.revision:
             return None
         rows = Rows.of(batch)
         fresh = rows.after(self.last) if len(rows) else rows
@@ -93,7 +93,7 @@ class Sequence:
         again = again.part(-_REMEMBERED)
         for known in self._recent:
             if self.violation is None and known.ts[-1] >= again.ts[0] and known.ts[0] <= again.ts[-1]:
-                self.violation = _difference(known, again)
+                self.violation = difference(known, again)
 
     @property
     def recent(self) -> Rows:
@@ -101,7 +101,8 @@ class Sequence:
         return Rows.joined([*self._recent]) if self._recent else Rows.none()
 
 
-def _difference(first: Rows, second: Rows) -> Violation | None:
+def difference(first: Rows, second: Rows) -> Violation | None:
+    """Return the first bucket that both have with different bits."""
     _, ours, theirs = np.intersect1d(first.ts, second.ts, assume_unique=True, return_indices=True)
     for k, j in zip(ours.tolist(), theirs.tolist(), strict=True):
         if first.fields != second.fields or first.row(k) != second.row(j):

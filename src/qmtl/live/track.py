@@ -91,6 +91,8 @@ class Replay:
         if entry.batch.epoch < self.epoch:
             return Rows.none()
         self.epoch = entry.batch.epoch
+        if entry.batch.revision:
+            return Rows.none()
         rows = Rows.of(entry.batch).after(self.seen)
         rows = rows.part(0, len(rows) - len(rows.after(self.last)))
         if len(rows):
