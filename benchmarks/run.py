@@ -11,6 +11,7 @@ from harness.commands import main
 from identity import measure as identity
 from idle import measure as idle
 from memory import measure as memory
+from records import measure as records
 from submit import measure as submit
 from w1_backtest import W1
 from w2_events import W2
@@ -27,6 +28,7 @@ ROWS = {
     "diff": diff,
     "fan-out": fan_out,
     "idle": idle,
+    "records": records,
 }
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 
 from stack.documents import chain, fan
 from stack.programs import Program
-from stack.servers import Postgres, Redis
+from stack.servers import Kafka, Postgres, Redis
 
-__all__ = ["Postgres", "Program", "Redis", "chain", "fan", "folder", "percentile"]
+__all__ = ["Kafka", "Postgres", "Program", "Redis", "chain", "fan", "folder", "percentile"]
 
 
 @contextmanager
