@@ -21,9 +21,9 @@ class Arrived:
     wait_s : float
         Nothing new comes before so many seconds have passed.
     late : Frame or None
-        Bars of buckets that were sealed before them, or passed over, each with other values than what was sealed:
-        kept for audit, never mixed in. The last bar of a bucket is its repair. Each is told once, at least: a runner
-        that asks again after a restart may be told again.
+        Bars, in the order in which they came, of buckets that end at or before ``through`` and were sealed with other
+        values, or passed over: kept for audit, never mixed in. The last bar of a bucket is its repair. A feed tells
+        each once; another feed of the same stream, as after a restart, tells those around ``after`` again.
     """
 
     bars: Frame | None = None
@@ -35,11 +35,13 @@ class Arrived:
 class Feed(ABC):
     """Gives the bars of one stream, sealed and in order. It never blocks and never raises when it is asked.
 
-    ``end`` is where a recorded feed ends, seconds UTC; None for one that goes on. ``repairs`` says that late bars are
-    better ones, to be published as new revisions.
+    ``end`` is where a recorded feed ends, seconds UTC; None for one that goes on. ``fields`` are the names of the
+    values where they are known before the first bar. ``repairs`` says that late bars are better ones, to be published
+    as new revisions.
     """
 
     end: int | None = None
+    fields: tuple[str, ...] | None = None
     repairs: bool = False
 
     @abstractmethod

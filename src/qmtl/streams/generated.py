@@ -37,6 +37,7 @@ class Generated(Feed):
     def __init__(self, bars: Callable[[Span], Frame], interval: int, pace: Pace, begin: int) -> None:
         self._bars, self._interval, self._pace = bars, interval, pace
         self._begin = -(-begin // interval) * interval
+        self.fields = bars(Span(self._begin, self._begin + interval)).fields
 
     def arrived(self, after: int, limit: int) -> Arrived:
         interval = self._interval

@@ -54,7 +54,7 @@ class KafkaFeed(Feed):
             from qmtl.streams.kafka_reader import Reader
         except ImportError as error:
             raise MissingExtraError(f"kafka:// needs {error.name!r}", hint="uv pip install 'qmtl[kafka]'") from error
-        self.repairs = topic.repairs
+        self.repairs, self.fields = topic.repairs, topic.layout.fields
         self._topic, self._interval, self._begin, self._now = topic, interval, begin, now
         self._lock = threading.Lock()
         self._bars: deque[Bar] = deque()

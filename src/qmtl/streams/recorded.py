@@ -37,7 +37,7 @@ class Recorded(Feed):
     """
 
     def __init__(self, frame: Frame, pace: Pace, horizon: int | None = None) -> None:
-        self._frame, self._pace = frame, pace
+        self._frame, self._pace, self.fields = frame, pace, frame.fields
         own = int(frame.ts[-1]) + frame.interval if len(frame) else None
         self.end = own if horizon is None else max(horizon, own or horizon)
 

@@ -107,7 +107,7 @@ def test_whatever_the_turns_everybody_is_told_the_same(limit, speed, turns, seed
     feed = Disturbed(bars(), Pace(speed, lambda: at[0]), faults, horizon=30_000)
     seen, late, known = played(feed, limit, turn=turn)
     assert seen == feed.sealed.ts.tolist()
-    assert [bucket for bucket, _ in late] == feed._late.ts.tolist(), "each late bar is told once"
+    assert [bucket for bucket, _ in late] == feed.late.ts.tolist(), "each late bar is told once"
     assert known == sorted(known)
     assert known[-1] == 30_000
 
@@ -130,7 +130,7 @@ def test_another_runner_goes_on_from_any_bucket():
         other = Disturbed(bars(), Pace(None), EVERYTHING)
         seen, late, _ = played(other, 20, after)
         assert seen == [t for t in whole.sealed.ts.tolist() if t > after]
-        come = [t for t, moment in zip(whole._late.ts, whole._script.late_at, strict=True) if moment > after]
+        come = [t for t, moment in zip(whole.late.ts, whole._script.late_at, strict=True) if moment > after]
         assert {t for t, _ in late} >= set(come)
 
 
@@ -145,3 +145,16 @@ def test_the_wait_leads_to_the_next_news():
         assert made.wait_s > 0
         at[0] += made.wait_s
     raise AssertionError("it does not end")
+
+
+def test_a_stall_is_told_while_it_lasts():
+    at = [0.0]
+    feed, after, said = Disturbed(bars(50), Pace(1.0, lambda: at[0]), Faults(stall=0.05, seed=2)), NONE, set()
+    assert feed.silent_s() == 0.0
+    for _ in range(80 * 60):
+        made = feed.arrived(after, 100)
+        after = after if made.bars is None else int(made.bars.ts[-1])
+        said.add(feed.problem)
+        at[0] += 1
+    assert "no bar for 500 s" in said
+    assert feed.problem == ""
