@@ -99,9 +99,13 @@ def test_offline_does_not_trade(qmtl):
     assert json.loads(qmtl("offline", "cross.py:Cross", *MONTH, "--json"))["metrics"] == {}
 
 
-def test_demo_really_compares_batch_and_stream(qmtl, folder):
+def test_demo_shares_kills_and_compares(qmtl, folder):
     told = json.loads(qmtl("demo", "--json", "--out", "demo"))
-    assert told["batch_equals_stream"] is True
+    assert told["dryrun_equals_backtest"] is told["parity"] is True
+    handover = told["handover"]
+    assert {handover["killed"], handover["successor"]} == set(told["nodes"])
+    assert told["computed"][handover["successor"]]["price"] > 0
+    assert told["read"][handover["successor"]]["slow"] > 0
     assert told["unique_nodes"] == sum(told["nodes"].values()) - told["shared_nodes"]
     assert told["shared_nodes"] >= 2
     assert told["calls_saved"] == told["shared_nodes"] * told["bars"]

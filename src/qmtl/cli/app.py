@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qmtl.cli import check, control, dagm, data, doctor, gateway, graphs, live, project, results, runs, up
+from qmtl.cli import check, control, dagm, data, demo, doctor, gateway, graphs, live, project, results, runs, up
 
 app = typer.Typer(
     help="Trading strategies as graphs of nodes: identified by content, computed once, equal to the bit.",
@@ -35,7 +35,8 @@ def _root(
 
 
 _FIRST: tuple[Callable[..., Any], ...] = (
-    project.demo, project.init, runs.backtest, runs.offline, live.dryrun, live.live, graphs.graph, graphs.diff, graphs.lint,
+    demo.demo, project.init, runs.backtest, runs.offline, live.dryrun, live.live,
+    graphs.graph, graphs.diff, graphs.lint,
 )  # fmt: skip
 for _command in _FIRST:
     app.command()(_command)

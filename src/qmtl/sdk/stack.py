@@ -21,6 +21,8 @@ class Stack:
     ----------
     folder : Path
         Where the stores are; a stack that is started there again goes on with them.
+    session_timeout_s : float, optional
+        A runner that has not beaten for so long is dead; the default of services otherwise.
 
     Raises
     ------
@@ -28,9 +30,11 @@ class Stack:
         It did not start; says what it printed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, session_timeout_s: float | None = None) -> None:
         # It reads its standard input and ends with it: whatever happens to this process, nothing stays behind.
         command = ["-m", "qmtl", "up", "--port", "0", "--data", str(folder), "--no-auth", "--with-parent"]
+        if session_timeout_s is not None:
+            command += ["--session-timeout", str(session_timeout_s)]
         self._said = folder / "up.log"
         folder.mkdir(parents=True, exist_ok=True)
         with self._said.open("w") as said:
