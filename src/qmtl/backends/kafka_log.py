@@ -121,6 +121,8 @@ class KafkaLog(RecordLog):
             if found:
                 self._heard = time.monotonic()
                 return found
+            if self._reader.ended.is_set():
+                return {}
             await self._assure()
             if time.monotonic() >= ends:
                 return {}
@@ -238,7 +240,7 @@ class _Reader:
         self._next: dict[str, int] = {}
         self._indexes: dict[str, BucketIndex] = {}
         self._lock = threading.Lock()
-        self._ended = threading.Event()
+        self.ended = threading.Event()
 
     def _doubt(self, _: KafkaError) -> None:
         self.doubts = True
@@ -257,7 +259,7 @@ class _Reader:
     ) -> dict[str, list[Entry]]:
         self._place(positions)
         ends = time.monotonic() + wait_s
-        while not stop.is_set() and not self._ended.is_set():
+        while not stop.is_set() and not self.ended.is_set():
             left = max(0.0, ends - time.monotonic())
             messages = _came(self._consumer, limit, min(left, _SLICE_S))
             if found := self._entries(messages):
@@ -323,7 +325,7 @@ class _Reader:
         heard = time.monotonic()
         try:
             consumer.assign([TopicPartition(topic, 0, end) for topic, end in left.items()])
-            while left and not self._ended.is_set():
+            while left and not self.ended.is_set():
                 messages = _came(consumer, _AT_ONCE, _SLICE_S)
                 self._explored(messages, left)
                 if messages:
@@ -344,7 +346,9 @@ class _Reader:
 
     async def close(self) -> None:
         """End the consumer, also under a read that waits."""
-        self._ended.set()
+        if self.ended.is_set():
+            return
+        self.ended.set()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
         self._thread.shutdown(wait=False)
 

@@ -275,6 +275,15 @@ class RecordLogContract:
         assert await part.seek({}) == {}
         assert await part.ends([]) == {}
 
+    async def test_closing_ends_a_read_that_waits_and_may_be_repeated(self, topic: str) -> None:
+        log = await self.connect()
+        reading = asyncio.create_task(log.read({topic: 0}, 10, 60.0))
+        await asyncio.sleep(0.05)
+        await log.close()
+        await log.close()
+        async with asyncio.timeout(5):
+            assert await reading == {}
+
     async def test_it_tells_its_version(self, part: RecordLog) -> None:
         assert await part.check()
         assert part.kind
