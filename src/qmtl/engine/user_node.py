@@ -86,9 +86,11 @@ class UserNode:
         self._slots = [Slot(e.node, e.key, e.period) for e in plan.inputs if e.node is not None]
         self._track = track_access
         self._view: CacheView | None = None
-        self._quarantined = False
+        #: Why it stopped for good, where its policy is to stop alone.
+        self.failure: ComputeError | None = None
         self.calls = 0
-        self.failures = 0
+        #: The last bucket at which the function failed.
+        self.failed_at: int | None = None
 
     @property
     def reads(self) -> set[tuple[str, str | None]]:
@@ -106,7 +108,7 @@ class UserNode:
             It returned other fields or types than before.
         """
         emitted = Emitted()
-        if self._quarantined or not len(rows):
+        if self.failure is not None or not len(rows):
             return emitted
         ends, fires = self._windows(rows)
         if not fires.any():
@@ -124,6 +126,7 @@ class UserNode:
             try:
                 row = record(compute(view), bucket)
             except QmtlError:
+                self.failed_at = bucket
                 raise
             except Exception as error:  # noqa: BLE001  (a user's function may raise anything)
                 if self._failed(error, bucket):
@@ -179,20 +182,24 @@ class UserNode:
 
     def _failed(self, error: Exception, bucket: int) -> bool:
         """Apply the node's policy; return whether the node stops for good."""
-        self.failures += 1
+        self.failed_at = bucket
         if self.node.on_error == "skip":
             return False
+        told = self._told(error, bucket)
         if self.node.on_error == "quarantine":
-            self._quarantined = True
+            self.failure = told
             return True
+        raise told from error
+
+    def _told(self, error: Exception, bucket: int) -> ComputeError:
         shown = "".join(
             traceback.format_exception(type(error), error, error.__traceback__.tb_next if error.__traceback__ else None)
         )
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({frames[-1].filename}:{frames[-1].lineno})" if len(frames) > 1 else ""
-        raise ComputeError(
+        return ComputeError(
             f"node {self.node.label!r} failed at {format_time(bucket)}: {type(error).__name__}: {error}{place}",
             node=self.node.label,
             bucket=bucket,
             user_traceback=shown,
-        ) from error
+        )

@@ -6,10 +6,11 @@ runners that compute for each other never wait in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from qmtl.engine.plan import Plan
 from qmtl.engine.stream import StreamEngine
+from qmtl.errors import QmtlError
 from qmtl.live.repairs import Repairs
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE
@@ -41,11 +42,8 @@ class Group:
             node for node in self.engine.executor.user_nodes if part.nodes[node].node.on_error == "quarantine"
         ]
 
-    def until(self, careful: int) -> int | None:
-        """Return how far a step may go: as far as every source is known, not more rows than fit.
-
-        One moment, not more, where it is at or before ``careful``.
-        """
+    def until(self, stops: Iterable[int]) -> int | None:
+        """Return how far a step may go: as far as every source is known, not more rows than fit, no stop passed."""
         until, known, first = 1 << 62, NONE, None
         for source in self.sources.values():
             if source.through == NONE:
@@ -56,7 +54,8 @@ class Group:
                 first = end
         until = min(until, known)
         if first is not None:
-            until = min(until, first if first <= careful else first + (CAPACITY - 2) * self._shortest)
+            until = min(until, first + (CAPACITY - 2) * self._shortest)
+        until = min([until, *(stop for stop in stops if stop > self.watermark)])
         return until if until > self.watermark else None
 
     def compute(self, until: int) -> dict[str, Rows]:
@@ -77,10 +76,19 @@ class Group:
         return {node: Rows.made(*self.engine.rows(node)) for node in self._made}
 
     @property
-    def failed(self) -> str | None:
-        """The node in which the last computation failed."""
+    def failed(self) -> tuple[str, int] | None:
+        """The node in which the last computation failed, and the bucket."""
         nodes = self.engine.executor.user_nodes
-        return self.engine.executor.running or next((node for node in self._strict if nodes[node].failures), None)
+        strict = (node for node in self._strict if nodes[node].failure is not None)
+        node = self.engine.executor.running or next(strict, None)
+        at = None if node is None else nodes[node].failed_at
+        return None if node is None or at is None else (node, at)
+
+    @property
+    def failure(self) -> QmtlError | None:
+        """Why a node stopped alone, as its policy says."""
+        failures = (self.engine.executor.user_nodes[node].failure for node in self._strict)
+        return next((failure for failure in failures if failure is not None), None)
 
 
 class Generation:

@@ -53,8 +53,11 @@ class Step:
         Every wanted record that ends at or before it has been delivered; None if it did not move.
     revised : list of (node id, revision, Rows)
         Repairs of records that were delivered before, each revision once.
+    advanced : bool
+        Something was computed, so the next step may go on at once.
     """
 
     delivered: dict[str, Rows] = field(default_factory=dict)
     through: int | None = None
     revised: list[tuple[str, int, Rows]] = field(default_factory=list)
+    advanced: bool = False

@@ -189,7 +189,7 @@ class Loop:
         if not await self._append():
             self._begin_anew()
             return
-        moved = self._deliver(step) or step.through is not None
+        moved = self._deliver(step) or step.advanced or step.through is not None
         await self._read(wants.reads, 0.0 if moved else wait_s)
 
     def _tell(self) -> None:

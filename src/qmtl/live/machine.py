@@ -68,7 +68,9 @@ class Machine:
         self._fields: dict[str, tuple[str, ...]] = {}
         self.outbox: list[tuple[str, Batch]] = []
         self._asked: dict[str, Any] = {}
-        self._tries, self._careful = 0, NONE
+        self._tries = 0
+        #: The moment before a node failed first: steps end there, so that everything before it counts.
+        self._stops: dict[str, int] = {}
         if snapshot is not None:
             self._remember(Memory.of(snapshot))
         self._changed = True
@@ -330,13 +332,15 @@ class Machine:
 
     def step(self) -> Step:
         """Compute what is complete, as much as one step takes."""
+        done = Step()
         for group in self._generation.groups:
-            until = group.until(self._careful)
-            if until is not None and not self._advance(group, until):
-                break
+            until = group.until(self._stops.values())
+            if until is not None:
+                done.advanced = True
+                if not self._advance(group, until):
+                    break
         self._settle()
         self._refresh()
-        done = Step()
         for node, parts in self._waiting.items():
             if parts:
                 done.delivered[node] = Rows.joined(parts)
@@ -353,10 +357,10 @@ class Machine:
         try:
             made = group.compute(until)
         except QmtlError as error:
-            self._failed(group, until, f"{error.code}: {error.message}", error)
+            self._failed(group, error)
             return False
-        if group.failed is not None:
-            self._failed(group, until, "QM-COMPUTE: its function raised")
+        if group.failure is not None:
+            self._failed(group, group.failure)
             return False
         if not self._proven(made, until):
             return False
@@ -457,15 +461,16 @@ class Machine:
 
     # ------------------------------------------------------------------------------ faults
 
-    def _failed(self, group: Group, until: int, reason: str, error: QmtlError | None = None) -> None:
-        """Go back and come to the place bar by bar, so that everything before it counts; there, stop the node."""
-        node = group.failed
-        if node is None:
-            raise error or AssertionError(reason)
-        if until > self._careful:
-            self._careful, self._changed = until, True
+    def _failed(self, group: Group, error: QmtlError) -> None:
+        """Go back and step up to the place, so that everything before it counts; the second time, stop the node."""
+        if group.failed is None:
+            raise error
+        node, bucket = group.failed
+        if self._stops.pop(node, None) is not None:
+            self._quarantine(node, f"{error.code}: {error.message}")
         else:
-            self._quarantine(node, reason)
+            self._stops[node] = bucket + self._nodes[node].node.interval - 1
+            self._changed = True
 
     def _told(self, node: str, found: Violation) -> str:
         place = f"{self._label(node)} gave {found.first} at {format_time(found.bucket)}, and again {found.second}"
