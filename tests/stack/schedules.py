@@ -128,7 +128,7 @@ class World:
         return runner
 
     def save(self, runner: Runner) -> None:
-        if runner.is_idle:
+        if runner.machine.is_confirmed:
             delivered = {node: [*rows] for node, rows in runner.delivered.items()}
             runner.checkpoint = runner.machine.snapshot(), delivered, [*runner.revised]
 
@@ -233,7 +233,10 @@ class World:
                 self.counted["mend"] += 1
 
     def step(self, runner: Runner) -> None:
-        if runner.is_idle:
+        if runner.machine.is_stale:
+            self.counted["stale"] += 1
+            self.restart(runner)
+        elif runner.is_idle:
             runner.deliver(runner.machine.step())
 
     def flush(self, runner: Runner) -> None:
@@ -263,7 +266,7 @@ class World:
         for _ in range(turns):
             self.now += 1
             self.roster.expire(self.now)
-            for runner in self.runners.values():
+            for runner in [*self.runners.values()]:
                 self.beat(runner)
                 self.read(runner)
                 self.feed(runner)

@@ -67,6 +67,10 @@ class Machine:
         self.computed, self.read = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, 0)
         self._fields: dict[str, tuple[str, ...]] = {}
         self.outbox: list[tuple[str, Batch]] = []
+        self._lost: dict[str, Sequence] = {}
+        #: Something was delivered that is not what the topics say now: this machine has to begin anew from a snapshot
+        #: that was taken when it was confirmed.
+        self.is_stale = False
         self._asked: dict[str, Any] = {}
         self._tries = 0
         #: The moment before a node failed first: steps end there, so that everything before it counts.
@@ -169,9 +173,33 @@ class Machine:
     def _lose(self, nodes: Collection[str]) -> None:
         """Read on from where the topic was read to: what we wrote behind it may be void by now."""
         for node in self.ours & set(nodes):
-            del self._emitted[node]
+            known, last = self._emitted.pop(node), self.readers[node].sequence.last
             self._changed = True
+            self._revisions.pop(node, None)
+            if known.last > last:
+                self._lost[node] = known
+                self.is_stale |= last != NONE and int(known.recent.ts[0]) > last
         self.outbox = [(topic, batch) for topic, batch in self.outbox if self._by_topic[topic] not in nodes]
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether everything that this runner wrote was read from the topics: only then a snapshot is for good."""
+        return not (self._lost or self.outbox) and all(
+            self.readers[node].sequence.last >= self._emitted[node].last
+            and self.repairs[node].revision >= self._revisions.get(node, 0)
+            for node in self.ours
+        )
+
+    def _confirm(self, node: str, rows: Rows | None, low: int, through: int) -> None:
+        """Compare what follows ``low`` in a topic with what was delivered before the topic was lost."""
+        lost = self._lost.get(node)
+        if lost is None:
+            return
+        high = through - self._nodes[node].node.interval
+        mine, theirs = lost.recent.between(low, high), (rows or Rows.none()).between(low, min(high, lost.last))
+        self.is_stale |= mine.ts.tobytes() != theirs.ts.tobytes() or difference(mine, theirs) is not None
+        if high >= lost.last:
+            del self._lost[node]
 
     # ------------------------------------------------------------------------- generations
 
@@ -278,7 +306,9 @@ class Machine:
 
     def _take(self, node: str, entry: Entry) -> None:
         reader, batch = self.readers[node], entry.batch
+        last = reader.sequence.last
         rows = reader.take(entry)
+        self._confirm(node, rows, last, reader.sequence.through)
         self._heed(node, batch)
         if batch.revision and batch.epoch == reader.sequence.epoch:
             self._revise(node, batch)
@@ -325,6 +355,7 @@ class Machine:
         fresh = Rows.none() if rows is None else rows.after(known.last)
         news = self._fits(node, fresh) if len(fresh) else through > known.through
         if news:
+            self._generation.put(node, fresh, through)
             self._emit(node, fresh, through)
         self._refresh()
 
@@ -369,7 +400,11 @@ class Machine:
                 hint = "topics carry records of numbers, not whole frames"
                 self._quarantine(node, f"QM-SCHEMA: {self._label(node)} emits whole frames; {hint}")
             elif not len(rows) or self._fits(node, rows):
-                self._emit(node, rows, until)
+                self._generation.put(node, rows, until)
+                if node in self._redo:
+                    self._redo[node].take(rows, until, self._nodes[node].node.interval)
+                else:
+                    self._emit(node, rows.after(self._emitted[node].last), until)
         return not self._changed
 
     def _proven(self, made: Mapping[str, Rows], until: int) -> bool:
@@ -398,17 +433,14 @@ class Machine:
         self._tries = self._tries if self._before else 0
         return True
 
-    def _emit(self, node: str, rows: Rows, until: int) -> None:
-        """Publish what is new, and hand everything to those who read it here."""
+    def _emit(self, node: str, fresh: Rows, until: int) -> None:
+        """Publish and deliver what is new."""
         known, interval = self._emitted[node], self._nodes[node].node.interval
-        redo = self._redo.get(node)
-        fresh = rows.after(known.last) if redo is None else redo.take(rows, until, interval)
         news = len(fresh) > 0 or until // interval > known.through // interval
         known.emitted(fresh, until)
         self.computed[node] += len(fresh)
         if news and node in self.job.topics:
             self.outbox.append((self.job.topics[node], fresh.batch(node, self.roles[node], until)))
-        self._generation.put(node, rows, until)
         self._deliver(node, fresh)
 
     def _deliver(self, node: str, rows: Rows | None) -> None:
@@ -453,11 +485,12 @@ class Machine:
             if self._changed or not (redo.is_over and seen) or redo.inputs & self._redo.keys():
                 continue
             before = self.repairs[node].over(self._emitted[node].recent, NONE, redo.sealed)
-            changed, gone = redo.differing(before, self._nodes[node].node.interval)
+            changed, gone, fresh = redo.differing(before, self._nodes[node].node.interval)
             if len(gone):
                 self._publish(node, gone, {})
             self._publish(node, changed, {one: self.repairs[one].revision for one in redo.inputs})
             del self._redo[node]
+            self._emit(node, fresh, redo.reached)
 
     # ------------------------------------------------------------------------------ faults
 

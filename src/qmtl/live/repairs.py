@@ -68,7 +68,7 @@ class Repairs:
 
 @dataclass(slots=True)
 class Redo:
-    """Buckets of one node that are computed again because an input was repaired.
+    """Buckets of one node that are computed again because an input was repaired; nothing of it goes out meanwhile.
 
     Attributes
     ----------
@@ -88,28 +88,31 @@ class Redo:
     reached: int = NONE
     _made: list[Rows] = field(default_factory=list)
 
-    def take(self, rows: Rows, until: int, interval: int) -> Rows:
-        """Take what was computed; return what is new."""
+    def take(self, rows: Rows, until: int, interval: int) -> None:
+        """Take what was computed."""
         self.reached = until
-        again = rows.between(self.begin - 1, self.sealed - interval)
-        if len(again):
-            self._made.append(again)
-        return rows.after(self.sealed - interval)
+        if len(rows):
+            self._made.append(rows.after(min(self.begin - 1, self.sealed - interval)))
 
     @property
     def is_over(self) -> bool:
         """Whether everything was computed again."""
         return self.reached >= self.sealed
 
-    def differing(self, before: Rows, interval: int) -> tuple[Rows, Rows]:
-        """Return the records that are not as before, and those of before that are no more."""
-        made = Rows.joined(self._made) if self._made else Rows.none()
+    def differing(self, before: Rows, interval: int) -> tuple[Rows, Rows, Rows]:
+        """Return the records that are not as before, those of before that are no more, and those that are new."""
+        everything = Rows.joined(self._made) if self._made else Rows.none()
+        made, fresh = (
+            everything.between(self.begin - 1, self.sealed - interval),
+            everything.after(self.sealed - interval),
+        )
         before = before.between(self.begin - 1, self.sealed - interval)
         _, ours, theirs = np.intersect1d(made.ts, before.ts, assume_unique=True, return_indices=True)
         same = [k for k, j in zip(ours.tolist(), theirs.tolist(), strict=True) if made.row(k) == before.row(j)]
         keep = np.setdiff1d(np.arange(len(made)), same)
         gone = np.setdiff1d(before.ts, made.ts)
-        return Rows(made.ts[keep], made.fields, made.values[:, keep]), Rows(gone, (), np.zeros((0, len(gone), 1)))
+        taken_back = Rows(gone, (), np.zeros((0, len(gone), 1)))
+        return Rows(made.ts[keep], made.fields, made.values[:, keep]), taken_back, fresh
 
 
 def unsettled(plan: Plan, local: Collection[str], repairs: Mapping[str, Repairs]) -> dict[str, int]:
