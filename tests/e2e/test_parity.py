@@ -13,6 +13,7 @@ import pytest
 
 from qmtl.errors import IdentityError, SourceNotFoundError
 from qmtl.live.paper import FILL
+from qmtl.live.rows import Rows
 from qmtl.report.result import Result
 from qmtl.sdk.parity import RECORD, certify
 from stack.recordings import record
@@ -221,6 +222,42 @@ def test_a_table_that_is_not_what_was_recorded_is_found(run, table):
     frame.to_parquet(path)
     found = first_difference(run)
     assert (found["what"], found["field"]) == (f"file {table}", column)
+
+
+@pytest.fixture(params=["Cross", "Slow"])
+def repaired_run(request, bars, tmp_path):
+    """A run in which bars came too late twice: one that was missing, and some that were there with other prices."""
+    holes = sorted({*range(int(bars.ts[0]), int(bars.ts.iloc[-1]), 60)} - {*bars.ts.tolist()})
+    early, late = [ts for ts in holes if ts < bars.ts[200]], bars.ts[300:303].to_numpy()
+    put_in = Rows.made(np.array(early[-1:]), {"close": np.array([[90.0]]), "open": np.array([[91.0]])})
+    changed = Rows.made(late, {"close": np.full((3, 1), 120.0), "open": np.full((3, 1), 119.0)})
+    address = f"{STRATEGIES}:{request.param}"
+    record(address, {"price": bars}, tmp_path / "run", 11, repairs={20: put_in, 30: changed})
+    return tmp_path / "run"
+
+
+def test_a_run_with_repairs_is_certified_as_first_emitted_and_as_repaired(repaired_run):
+    found = certify(repaired_run)
+    assert found.equal, found.first_difference
+
+
+@pytest.mark.parametrize("what", ["a repaired value", "a lost repair of an output", "a lost repair of a bar"])
+def test_a_repair_that_is_not_what_it_says_is_found(repaired_run, what):
+    chunks = """SELECT c.seq, c.first, c."values" FROM chunks c JOIN series s ON s.id = c.series
+        JOIN names n ON n.id = s.node WHERE c.revision > 0 AND n.name = ? ORDER BY c.seq"""
+    name = "price" if "bar" in what else "fast" if "fast" in ids(repaired_run) else "moved"
+    db = sqlite3.connect(repaired_run / RECORD)
+    seq, first, values = db.execute(chunks, [ids(repaired_run)[name]]).fetchall()[-1]
+    db.close()
+    if "lost" in what:
+        edit(repaired_run, "DELETE FROM chunks WHERE seq = ?", seq)
+        assert first_difference(repaired_run)["bucket"] >= first
+        return
+    values = np.frombuffer(values).copy()
+    flip(values, 0)
+    edit(repaired_run, 'UPDATE chunks SET "values" = ? WHERE seq = ?', values.tobytes(), seq)
+    found = first_difference(repaired_run)
+    assert (found["node"], found["bucket"], found["what"]) == (name, first, "repaired output")
 
 
 def test_another_strategy_is_refused_by_name(run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ import numpy as np
 
 from qmtl.calendars import Calendar
 from qmtl.engine.batch import run_batch
+from qmtl.frame import Frame
 from qmtl.interval import FOREVER, Span
 from qmtl.live.paper import Traded
 from qmtl.live.rows import Rows
+from qmtl.live.run_record import Arrival, repaired
 from qmtl.live.run_store import Commit, RunStore, arrivals
 from qmtl.report.result import Result
 from qmtl.sdk.backtest import kept_of, stream_names
@@ -41,24 +43,37 @@ def prepared(address: str, data: Mapping[str, Any], out: Path, span: Span = EVER
     return Prepared([built], request, built.dag, feeds, plan, None, [placed], out / "run", None, "session")  # type: ignore[arg-type]
 
 
-def record(address: str, data: Mapping[str, Any], out: Path, seed: int = 0, span: Span = EVER) -> Result:
-    """Run a strategy on paper in random steps and commits, and write its folder."""
+def record(
+    address: str,
+    data: Mapping[str, Any],
+    out: Path,
+    seed: int = 0,
+    span: Span = EVER,
+    repairs: Mapping[int, Rows] | None = None,
+) -> Result:
+    """Run a strategy on paper in random steps and commits, and write its folder.
+
+    ``repairs`` are bars of its only stream that come too late, by the step before which they are put in their places.
+    """
     run = prepared(address, data, out, span)
     random, strategy_id = np.random.default_rng(seed), run.placed[0].strategy_id
-    whole = _everything(run)
+    bars = {k: _as_rows(b.frame) for k, b in run.feeds.bound.items()}
+    whole, streams = _everything(run, bars), frozenset(bars)
     store, papers = RunStore(run.folder / "state.db"), run.papers()
-    streams, sent = frozenset(run.feeds.bound), dict.fromkeys(whole, 0)
     ends = sorted({int(t) + run.plan.nodes[k].node.interval for k, rows in whole.items() for t in rows.ts})
     steps = sorted({*random.choice(ends, min(len(ends), 40)).tolist(), ends[-1]})
-    pending: list[tuple[dict[str, Rows], list[Traded], list[Any]]] = []
-    for through in steps:
-        delivered = {}
-        for node, rows in whole.items():
-            stop = int(np.searchsorted(rows.ts, through - run.plan.nodes[node].node.interval, side="right"))
-            delivered[node], sent[node] = rows.part(sent[node], stop), stop
-        delivered = {node: rows for node, rows in delivered.items() if len(rows)}
+    pending: list[_Step] = []
+    for before, through, repair in zip([0, *steps], steps, map((repairs or {}).get, range(len(steps))), strict=False):
+        revised: list[tuple[str, int, Rows]] = []
+        if repair is not None:
+            again = _everything(run, {k: repaired(rows, repair) for k, rows in whole.items() if k in streams})
+            revised = list(_revised(run, whole, again, before))
+            whole = again
+        delivered = {
+            node: part for node, rows in whole.items() if len(part := _ending(run, node, rows, before, through))
+        }
         traded = [paper.take(delivered, through) for paper in papers.values()]
-        pending.append((delivered, traded, arrivals(delivered, (), through, streams)))
+        pending.append((delivered, revised, traded, arrivals(delivered, revised, through, streams)))
         if random.random() < 0.5 or through == steps[-1]:
             store.commit(_joined(pending, strategy_id, b"at %d" % through))
             pending.clear()
@@ -68,20 +83,50 @@ def record(address: str, data: Mapping[str, Any], out: Path, seed: int = 0, span
     return result
 
 
-def _everything(run: Prepared) -> dict[str, Rows]:
-    frames = {k: b.frame for k, b in run.feeds.bound.items()}
-    made = {k: Rows.made(o.ts, dict(o.columns)) for k, o in run_batch(run.plan, frames).items()}
-    return made | {k: Rows.made(f.ts, {name: f.columns[name] for name in sorted(f.columns)}) for k, f in frames.items()}
+def _ending(run: Prepared, node: str, rows: Rows, after: int, until: int) -> Rows:
+    """Return the records that end in ``(after, until]``."""
+    low, high = np.searchsorted(rows.ts + run.plan.nodes[node].node.interval, [after, until], side="right")
+    return rows.part(int(low), int(high))
 
 
-def _joined(pending: list[tuple[dict[str, Rows], list[Traded], list[Any]]], strategy_id: str, state: bytes) -> Commit:
+def _revised(
+    run: Prepared, before: Mapping[str, Rows], after: Mapping[str, Rows], through: int
+) -> Iterator[tuple[str, int, Rows]]:
+    """Yield the records that were emitted and are others now."""
+    for node, rows in after.items():
+        due, known = _ending(run, node, rows, -1, through), before[node]
+        old = {ts: known.row(k) for k, ts in enumerate(known.ts.tolist())}
+        other = [k for k, ts in enumerate(due.ts.tolist()) if old.get(ts) != due.row(k)]
+        if other:
+            yield node, 1, Rows(due.ts[other], due.fields, due.values[:, other])
+
+
+def _as_rows(frame: Frame) -> Rows:
+    return Rows.made(frame.ts, {name: frame.columns[name] for name in sorted(frame.columns)})
+
+
+def _everything(run: Prepared, bars: Mapping[str, Rows]) -> dict[str, Rows]:
+    """Return the records of all nodes over these bars."""
+    frames = {
+        k: Frame(rows.ts, dict(zip(rows.fields, rows.values, strict=True)), run.plan.nodes[k].node.interval)
+        for k, rows in bars.items()
+    }
+    return {k: Rows.made(o.ts, dict(o.columns)) for k, o in run_batch(run.plan, frames).items()} | dict(bars)
+
+
+#: What was delivered, revised, traded, and what arrived.
+_Step = tuple[dict[str, Rows], list[tuple[str, int, Rows]], list[Traded], list[Arrival]]
+
+
+def _joined(pending: list[_Step], strategy_id: str, state: bytes) -> Commit:
     parts: dict[str, list[Rows]] = {}
-    for delivered, _, _ in pending:
+    for delivered, *_ in pending:
         for node, rows in delivered.items():
             parts.setdefault(node, []).append(rows)
     return Commit(
         records={node: Rows.joined(found) for node, found in parts.items()},
-        traded={strategy_id: [one for _, traded, _ in pending for one in traded]},
-        arrivals=[one for _, _, found in pending for one in found],
+        revised=[one for _, revised, *_ in pending for one in revised],
+        traded={strategy_id: [one for *_, traded, _ in pending for one in traded]},
+        arrivals=[one for *_, found in pending for one in found],
         checkpoint=state,
     )

@@ -181,7 +181,7 @@ class Paper:
             return self._nothing(self._journal([]))
         if len(last):
             self._exchange.decide(self._last, target[0])
-            self._remember(last, buckets)
+            self._remember(last, buckets[:1])
         return self._trade(bars, target[len(last) :], buckets[len(last) :])
 
     def _ready(self, node_id: str, interval: int, delivered: Mapping[str, Rows]) -> Rows:
@@ -235,11 +235,15 @@ class Paper:
 
     def _remember(self, ts: Ints, buckets: Ints) -> None:
         """Note the targets behind the decisions that were made on these bars."""
-        at = np.searchsorted(ts, self._exchange.decided).clip(max=len(ts) - 1)
+        if buckets.max() == NONE:
+            return
+        at = np.minimum(ts.searchsorted(self._exchange.decided), len(ts) - 1)
         self._reasons = np.where(ts[at] == self._exchange.decided, buckets[at], self._reasons)
 
     def _filled(self, fills: Mapping[str, Any], ts: Ints, buckets: Ints) -> list[Order]:
-        at = np.searchsorted(ts, fills["decided"]).clip(max=len(ts) - 1)
+        if not len(fills["ts"]):
+            return []
+        at = np.minimum(ts.searchsorted(fills["decided"]), len(ts) - 1)
         reasons = np.where(ts[at] == fills["decided"], buckets[at], self._reasons[fills["symbol"]])
         columns = (reasons, fills["decided"], fills["symbol"], fills["quantity"])
         rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -83,7 +83,7 @@ def of_rows(recorded: Rows, replayed: Rows, planned: PlanNode, through: int, sta
     planned : PlanNode
         The node.
     through : int
-        What ends at or before it must be there; later records may or may not have been delivered.
+        What ends at or before it must be there; later records are passed over: what they rest on may not be there.
     start : int
         Records before it only warm up: where the run read them from a queue, their inputs may be older than the record.
     """
@@ -92,9 +92,13 @@ def of_rows(recorded: Rows, replayed: Rows, planned: PlanNode, through: int, sta
         recorded = recorded.part(int(np.searchsorted(recorded.ts, known)))
     if len(recorded) and len(replayed) and sorted(recorded.fields) != sorted(replayed.fields):
         return Deviation(int(recorded.ts[0]), "fields", sorted(recorded.fields), sorted(replayed.fields))
-    due = int(np.searchsorted(replayed.ts, through - planned.node.interval, side="right"))
-    replayed = replayed.part(0, max(due, min(len(recorded), len(replayed))))
+    recorded, replayed = (_until(rows, through - planned.node.interval) for rows in (recorded, replayed))
     return _first(recorded, replayed, planned.symbols)
+
+
+def _until(rows: Rows, last: int) -> Rows:
+    due = rows.ts <= last  # not by bisection: a record that was changed may be out of order
+    return rows if due.all() else Rows(rows.ts[due], rows.fields, rows.values[:, due])
 
 
 def _first(recorded: Rows, replayed: Rows, symbols: tuple[str, ...] | None) -> Deviation | None:

@@ -41,7 +41,8 @@ class Parity:
     equal : bool
         Whether everything that the run recorded is what its bars give.
     certificate : dict or None
-        ``nodes``, ``bars``, ``orders``, ``fills``, ``account`` rows, ``arrivals``, and the ``digest`` of all of them.
+        ``through``, up to which all nodes had been delivered and were compared, seconds UTC; how many ``nodes``,
+        ``bars``, ``orders``, ``fills``, ``account`` rows and ``arrivals``; and the ``digest`` of all of them.
     first_difference : dict or None
         ``node``, ``bucket``, ``field``, the values ``recorded`` and ``replayed``, and ``what`` was compared.
     """
@@ -68,6 +69,10 @@ class _Run:
     def terms(self) -> Terms | None:
         account = self.result.provenance.get("account")
         return None if account is None else terms_of(account)
+
+    @property
+    def through(self) -> int:
+        return max((arrival.through for arrival in self.record.arrivals()), default=0)
 
     def label(self, node: str) -> str:
         return self.built.dag.labels()[node]
@@ -152,10 +157,10 @@ def _of_nodes(run: _Run) -> Iterator[Deviation]:
     """Compare outputs: as emitted first, in the order of arrival, and with all repairs."""
     record, nodes = run.record, sorted(run.plan.keep, key=list(run.plan.nodes).index)
     is_repaired = any(True for k in run.streams for _ in record.parts(k, revised=True))
-    through = max((arrival.through for arrival in record.arrivals()), default=0)
+    through = run.through
     replays = [("output", first_emitted(run.plan, record), False)]
     if is_repaired:
-        replays.append(("repaired output", batch(run.plan, {k: record.latest(k) for k in run.streams}), True))
+        replays.append(("repaired output", batch(run.plan, {k: record.latest(k) for k in run.streams}, through), True))
     else:
         replays.append(("output in the order of arrival", in_order_of_arrival(run.plan, record), False))
     for what, replayed, with_repairs in replays:
@@ -236,4 +241,4 @@ def _certificate(run: _Run) -> dict[str, Any]:
         for column in _COLUMNS:
             digest.update(np.ascontiguousarray(getattr(made, column)).tobytes())
         digest.update(repr(sorted(made.orders, key=lambda order: order.client_order_id)).encode())
-    return {**counts, "digest": digest.hexdigest()}
+    return {"through": run.through, **counts, "digest": digest.hexdigest()}

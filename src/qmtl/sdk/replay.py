@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qmtl.engine.batch import run_batch
+from qmtl.engine.batch import chunk_rows, run_batch
+from qmtl.engine.executor import Executor
 from qmtl.engine.stream import StreamEngine
 from qmtl.frame import Frame
+from qmtl.interval import covered
 from qmtl.live.rows import Rows
 from qmtl.live.run_record import Arrival, RunRecord, repaired
 from qmtl.live.sequence import NONE
@@ -35,12 +37,30 @@ class Window:
     bars: Mapping[str, Rows]
 
 
-def batch(plan: Plan, bars: Mapping[str, Rows]) -> dict[str, Rows]:
-    """Compute the kept nodes of a plan over whole histories."""
+def batch(plan: Plan, bars: Mapping[str, Rows], until: int) -> dict[str, Rows]:
+    """Compute the kept nodes of a plan over histories, of which it is known that nothing else ends by ``until``."""
     frames = {k: _frame(plan, k, rows) for k, rows in bars.items() if len(rows)}
     if len(frames) < len(bars):
         return {node: Rows.none() for node in plan.keep}
-    return {k: Rows.made(made.ts, dict(made.columns)) for k, made in run_batch(plan, frames).items()}
+    executor = Executor(plan, chunk_rows(plan))
+    found = run_batch(plan, frames, executor=executor)
+    made = {k: [Rows.made(output.ts, dict(output.columns))] for k, output in found.items()}
+    if until > max(covered(frame.ts, frame.interval).end for frame in frames.values()):
+        executor.run(until, {})
+        _collect(executor, made)
+    return {node: _whole(parts) for node, parts in made.items()}
+
+
+def _collect(executor: Executor, made: Mapping[str, list[Rows]]) -> None:
+    for node, parts in made.items():
+        ts, columns = executor.rows(node)
+        if len(ts):
+            parts.append(Rows.made(ts, columns))
+
+
+def _whole(parts: Sequence[Rows]) -> Rows:
+    there = [part for part in parts if len(part)]
+    return Rows.joined(there) if there else Rows.none()
 
 
 def _frame(plan: Plan, stream: str, rows: Rows) -> Frame:
@@ -49,7 +69,7 @@ def _frame(plan: Plan, stream: str, rows: Rows) -> Frame:
 
 
 def in_order_of_arrival(plan: Plan, record: RunRecord) -> dict[str, Rows]:
-    """Compute the kept nodes by the stream driver, fed as the run was; later bars of a run with repairs differ."""
+    """Compute the kept nodes by the stream driver, fed as the run was; for a run without repairs."""
     engine = StreamEngine(plan, _ROWS)
     made: dict[str, list[Rows]] = {node: [] for node in plan.keep}
     streams = [stream.node_id for stream in plan.dag.streams]
@@ -59,21 +79,21 @@ def in_order_of_arrival(plan: Plan, record: RunRecord) -> dict[str, Rows]:
     def advance(until: int) -> None:
         for end, given in _pieces(sources, until):
             engine.advance(end, {k: (rows.ts, [*rows.values]) for k, rows in given.items()})
-            for node, parts in made.items():
-                ts, columns = engine.rows(node)
-                if len(ts):
-                    parts.append(Rows.made(ts, columns))
+            _collect(engine.executor, made)
 
+    through = NONE
     for arrival in record.arrivals():
+        through = max(through, arrival.through)
         if arrival.node in bars and not arrival.revision:
-            at = taken[arrival.node]
+            at, source = taken[arrival.node], sources[arrival.node]
             taken[arrival.node] = at + arrival.n
-            sources[arrival.node].put(
-                bars[arrival.node].part(at, at + arrival.n), arrival.last + sources[arrival.node].interval
-            )
+            source.put(bars[arrival.node].part(at, at + arrival.n), arrival.last + source.interval)
             advance(min(source.through for source in sources.values()))
-    advance(max(source.through for source in sources.values()))
-    return {node: Rows.joined(parts) if parts else Rows.none() for node, parts in made.items()}
+    advance(last := max(source.through for source in sources.values()))
+    if through > last > NONE:
+        engine.advance(through, {})
+        _collect(engine.executor, made)
+    return {node: _whole(parts) for node, parts in made.items()}
 
 
 def _pieces(sources: Mapping[str, Source], until: int) -> Iterator[tuple[int, dict[str, Rows]]]:
@@ -100,7 +120,7 @@ def windows(record: RunRecord, streams: list[str]) -> list[Window]:
                 after = through
             bars[arrival.node] = repaired(bars[arrival.node], repairs[arrival.node].popleft())
         through = max(through, arrival.through)
-    return [*found, Window(after, 1 << 62, bars)]
+    return [*found, Window(after, through, bars)]
 
 
 def first_emitted(plan: Plan, record: RunRecord) -> dict[str, Rows]:
@@ -109,9 +129,8 @@ def first_emitted(plan: Plan, record: RunRecord) -> dict[str, Rows]:
     found: dict[str, list[Rows]] = {node: [] for node in plan.keep}
     for window in windows(record, streams):
         for node, rows in _within(plan, window).items():
-            if len(rows):
-                found[node].append(rows)
-    return {node: Rows.joined(parts) if parts else Rows.none() for node, parts in found.items()}
+            found[node].append(rows)
+    return {node: _whole(parts) for node, parts in found.items()}
 
 
 def _within(plan: Plan, window: Window) -> dict[str, Rows]:
@@ -121,7 +140,7 @@ def _within(plan: Plan, window: Window) -> dict[str, Rows]:
     until = {k: int(np.searchsorted(end, window.until, side="right")) for k, end in ends.items()}
     for begin in (window.after - _FURTHER * warm, NONE):
         given = {k: r.part(int(np.searchsorted(r.ts, begin)), until[k]) for k, r in window.bars.items()}
-        made = batch(plan, given)
+        made = batch(plan, given, window.until)
         if begin == NONE or all(_is_warm(plan, node, rows, window.after) for node, rows in made.items()):
             break
     return {node: _ending(rows, plan.nodes[node].node.interval, window) for node, rows in made.items()}

@@ -7,6 +7,7 @@ next bar. What is decided on the last bar stays an open order. Cash and position
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ class Exchange:
         self._pending, self._last, self._seen = (np.full(symbols, np.nan) for _ in range(3))
 
     def trade(self, ts: Ints, open_: Floats, close: Floats, target: Floats) -> Simulation:
-        """Take the next bars; shapes are those of :func:`simulate`. Its orders are those that were filled."""
+        """Take the next bars; shapes are those of :func:`simulate`. Orders: see fills and :attr:`open_orders`."""
         bars, symbols = close.shape
         # No bar and symbol decides more than once; the columns are cut to what was used.
         room = min(bars * symbols, 2 + int(np.count_nonzero(_changes(target))) + symbols)
@@ -111,21 +112,28 @@ class Exchange:
             what,
         )
         fills = _fills(where[:filled], what[:filled])
-        return Simulation(ts, equity, cash, position, fills, orders_of(fills, []), self.initial_cash)
+        return Simulation(ts, equity, cash, position, fills, {}, self.initial_cash)
 
     def decide(self, bucket: int, target: Floats) -> None:
         """Decide orders at the close of the last bar, whose bucket this is and which was traded without a target."""
-        if np.any(~np.isnan(target) & (target != self._seen)):
+        if self._decides(target):
             nothing = np.full((1, len(target)), np.nan)  # no bar comes: nothing fills, and the prices stay
             self.trade(np.array([bucket]), nothing, nothing, target[None])
 
     def orders_after(self, bucket: int, target: Floats) -> list[tuple[int, int, float]]:
         """Return what :attr:`open_orders` would be after :meth:`decide`; nothing changes."""
+        if not self._decides(target):
+            return self.open_orders
         before = self.snapshot()
         self.decide(bucket, target)
         found = self.open_orders
         self.restore(before)
         return found
+
+    def _decides(self, target: Floats) -> bool:
+        return any(
+            not math.isnan(aim) and aim != seen for aim, seen in zip(target.tolist(), self._seen.tolist(), strict=True)
+        )
 
     @property
     def _state(self) -> tuple[Floats, ...]:
@@ -134,8 +142,8 @@ class Exchange:
     @property
     def open_orders(self) -> list[tuple[int, int, float]]:
         """Orders that wait for a bar: bucket of the decision, symbol index, signed quantity."""
-        still = np.flatnonzero(~np.isnan(self._pending))
-        return [(int(self._decided[s]), int(s), float(self._pending[s])) for s in still]
+        waiting = enumerate(zip(self._decided.tolist(), self._pending.tolist(), strict=True))
+        return [(decided, symbol, quantity) for symbol, (decided, quantity) in waiting if not math.isnan(quantity)]
 
     @property
     def decided(self) -> Ints:
