@@ -141,6 +141,9 @@ def test_silence_is_told(topic):
     at[0] += 125
     feed.arrived(START, 10)
     assert (feed.silent_s(), feed.problem) == (125.0, "no bar for 125 s")
+    topic.write((START + 60, "nan"), (START + 120, "inf"))
+    told = "no bar for 125 s; records that are none: 2 × not a number"
+    assert wait_until(lambda: feed.problem == told, 20)
 
 
 def test_who_does_not_fetch_makes_it_pause(topic):
@@ -183,6 +186,21 @@ def test_a_broker_that_dies_is_a_problem_until_it_is_back(own_server):
     feed.close()
     assert time.monotonic() - began < 5
     assert not feed._reader._thread.is_alive()
+
+
+def test_a_broker_that_hangs_is_a_problem_and_passes_over_nothing(own_server):
+    server = own_server("kafka")
+    topic, at = Topic(server), [START + 62.0]
+    topic.write((START, 1.0, START + 60))
+    feed = topic.feed("closed=true&grace=2", now=lambda: at[0])
+    drained(feed, NONE, START + 60)
+    server.pause()
+    at[0] += 600
+    wait_until(lambda: "Kafka at" in feed.problem, 30)
+    assert feed.arrived(START, 10).through == START + 60
+    server.resume()
+    drained(feed, START, START + 660)
+    assert "Kafka" not in feed.problem
 
 
 def test_nobody_there_is_a_problem_and_leaving_is_quick():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from qmtl.backoff import backoff
 from qmtl.errors import DataFormatError, UnavailableError
@@ -25,7 +27,6 @@ from qmtl.live.run_store import RunStore
 from qmtl.ports.record_log import RecordLog
 from qmtl.streams.feed import Feed
 from qmtl.telemetry.logs import logger
-from qmtl.telemetry.metrics import Metrics
 
 #: Entries that one turn reads from all topics together.
 _ENTRIES = 64
@@ -35,6 +36,8 @@ _IDLE_S = 0.02
 _FACTS_S = 0.1
 #: Waits of a loop whose log does not answer, in seconds.
 _FIRST_S, _LONGEST_S = 0.05, 1.0
+#: A loop that is told to stop waits so long for an answer of the log, in seconds.
+_LAST_S = 1.0
 
 T = TypeVar("T")
 
@@ -59,6 +62,8 @@ class Parts:
         Accounts.
     store : RunStore
         Outputs, journal and checkpoints.
+    trace : str
+        W3C trace context of what this runner writes.
     now : callable
         Seconds of a clock that never goes back.
     """
@@ -69,7 +74,7 @@ class Parts:
     recorded: Mapping[str, Frame]
     papers: Mapping[str, Paper]
     store: RunStore
-    metrics: Metrics
+    trace: str = ""
     now: Callable[[], float] = time.monotonic
 
 
@@ -124,7 +129,15 @@ class Loop:
         self._pending = Pending(self._streams)
         self._roles: Mapping[str, int] | None = None
         self._stopping = threading.Event()
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._blank = {strategy_id: paper.snapshot() for strategy_id, paper in parts.papers.items()}
+        self._spent: dict[str, int] = {}
+        self._due = False
+        self._quiet = False
         self.trouble = Trouble()
+        #: Since when the log has not said whether it has what was written; None when it has.
+        self.writing_since: float | None = None
         #: When the computation that runs now began; None between computations.
         self.busy_since: float | None = None
         self.through: int | None = None
@@ -140,8 +153,7 @@ class Loop:
         """Return a machine that goes on from the last commit; accounts go back to it too."""
         saved = Checkpoint.of(self.parts.store.load())
         for strategy_id, paper in self.parts.papers.items():
-            if strategy_id in saved.papers:
-                paper.restore(saved.papers[strategy_id])
+            paper.restore(saved.papers.get(strategy_id, self._blank[strategy_id]))
         self.through = saved.through
         return Machine(self.parts.job, snapshot=saved.machine)
 
@@ -162,21 +174,47 @@ class Loop:
         return self.machine.holds
 
     def stop(self) -> None:
-        """End after the current turn."""
+        """End after the current turn; a log that does not answer is not waited for."""
         self._stopping.set()
+        if self._home is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._home.call_soon_threadsafe(self._hurry)
+
+    def _hurry(self) -> None:
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time() + _LAST_S)
 
     @property
     def is_over(self) -> bool:
-        """Whether everything that was asked for has been delivered."""
-        return self.until is not None and self.through is not None and self.through >= self.until
+        """Whether everything that was asked for has been delivered; of what is broken, all that can come."""
+        if self.until is None:
+            return False
+        if self.through is not None and self.through >= self.until:
+            return True
+        sound = self.parts.job.wanted - self.machine.broken
+        if not self._quiet or len(sound) == len(self.parts.job.wanted):
+            return False
+        return not sound or self.machine.through(sound) >= self.until
 
     # -------------------------------------------------------------------------------- running
 
     async def run(self) -> None:
         """Run until the end; what was delivered is committed then."""
-        while not (self._stopping.is_set() or self.is_over):
+        self._home = asyncio.get_running_loop()
+        while not (self._stopping.is_set() or (self.is_over and await self._settled())):
             await self._turn()
+        if self._stopping.is_set():
+            await self._settled()
+
+    async def _settled(self) -> bool:
+        """Commit; return False if what was delivered has to be done again, or nobody says that it stands."""
+        if not await self._confirm():
+            return False
+        if not await self._append():
+            self._begin_anew()
+            return False
         self.commit()
+        return True
 
     async def _turn(self) -> None:
         self._take_roles()
@@ -190,7 +228,9 @@ class Loop:
             self._begin_anew()
             return
         moved = self._deliver(step) or step.advanced or step.through is not None
-        await self._read(wants.reads, 0.0 if moved else wait_s)
+        if self._due:
+            await self._settled()
+        await self._read(self.machine.wants().reads, 0.0 if moved else wait_s)
 
     def _tell(self) -> None:
         """Publish what is known of the nodes, not at every turn."""
@@ -201,7 +241,10 @@ class Loop:
     def _take_roles(self) -> None:
         if self._roles is not None:
             roles, self._roles = self._roles, None
-            self.refused = self.machine.assign(roles)
+            unread = self._unread()
+            void = {topic: epoch for topic, epoch in roles.items() if epoch <= self._spent.get(topic, 0)}
+            self.refused = void | self.machine.assign({t: epoch for t, epoch in roles.items() if t not in void})
+            self._check_lost(unread)
 
     def _ask_feeds(self, wanted: Mapping[str, int]) -> float:
         """Hand over what feeds have; return how long nothing new comes, in seconds."""
@@ -211,11 +254,11 @@ class Loop:
             if feed is None:
                 continue
             arrived = feed.arrived(after, CAPACITY)
-            if arrived.late is not None:
-                self._take_late(node, feed, arrived.late)
             if arrived.through is not None:
                 rows = None if arrived.bars is None else of_frame(arrived.bars)
                 self.machine.feed(node, rows, arrived.through)
+            if arrived.late is not None:  # of buckets that these bars have sealed, too
+                self._take_late(node, feed, arrived.late)
             wait_s = 0.0 if arrived.bars is not None else min(wait_s, arrived.wait_s)
         return wait_s
 
@@ -236,8 +279,11 @@ class Loop:
     async def _append(self) -> bool:
         """Write what the machine emits; return False if what it computed rests on a stream that another produces."""
         attempt = 0
+        self.writing_since = self.parts.now() if self.machine.outbox else None
         while self.machine.outbox:
-            batches = list(self.machine.outbox)
+            batches = [*self.machine.outbox]
+            if self.parts.trace:
+                batches = [(topic, replace(batch, trace=self.parts.trace)) for topic, batch in batches]
             refused = await self._told(self.parts.log.append(batches))
             if refused is None:
                 if self._stopping.is_set():
@@ -251,32 +297,76 @@ class Loop:
                 streams = self.machine.refused(epochs)
                 if streams:
                     return False
+        self.writing_since = None
         return True
 
     def _begin_anew(self) -> None:
-        """Forget what is not committed: it may rest on bars that nobody else has seen."""
-        self._pending = Pending(self._streams)
+        """Forget what is not committed: it may rest on bars that nobody else has seen.
+
+        What was written under the epochs of now may be in topics or not; so they are given back for newer ones.
+        """
+        self._pending, self._due, self.writing_since = Pending(self._streams), False, None
+        self._spent |= self.machine.holds
+        self.refused = {**self.refused, **self.machine.holds}
         self.machine = self._resumed()
 
-    async def _read(self, wanted: Mapping[str, int], wait_s: float) -> None:
+    def _unread(self) -> set[str]:
+        """Return streams of which the log has not shown that what was written came before any newer epoch."""
+        machine = self.machine
+        if self.parts.log.refuses:
+            return set()
+        return {n for n in machine.ours & self._streams if machine.readers[n].sequence.last < machine.known(n).last}
+
+    def _check_lost(self, unread: Collection[str]) -> bool:
+        """Begin anew if such a stream is another's by now; return whether it is."""
+        lost = not self.machine.ours.issuperset(unread)
+        if lost:
+            self._begin_anew()
+        return lost
+
+    async def _confirm(self) -> bool:
+        """Read back what was written of streams: only then it stands; return False if it does not."""
+        self.writing_since = self.parts.now()
+        while self._unread():
+            if self._stopping.is_set() and self.trouble.reason:
+                self._begin_anew()
+                return False
+            seeks = self.machine.wants().seeks
+            if seeks:
+                self.machine.sought(await self._told(self.parts.log.seek(seeks)) or {})
+            if await self._read(self.machine.wants().reads, _IDLE_S):
+                return False
+        self.writing_since = None
+        return True
+
+    async def _read(self, wanted: Mapping[str, int], wait_s: float) -> bool:
+        """Take what topics have; return whether everything had to begin anew for it."""
         if not wanted:
             await asyncio.sleep(wait_s)
-            return
+            return False
         found = await self._told(self.parts.log.read(wanted, _ENTRIES, wait_s))
+        self._quiet = found is not None and not found
         if found:
+            unread = self._unread()
             self.machine.take(found)
-        elif found is None:
+            return self._check_lost(unread)
+        if found is None:
             await asyncio.sleep(_FIRST_S)
+        return False
 
     async def _told(self, call: Awaitable[T]) -> T | None:
         """Return what the log answers, or None when it does not: that is said, and tried again later."""
         try:
-            answer = await call
-        except UnavailableError as error:
+            async with asyncio.timeout(_LAST_S if self._stopping.is_set() else None) as self._patience:
+                answer = await call
+        except (UnavailableError, TimeoutError) as error:
+            why = str(error) or "it has not answered before the end"
             if not self.trouble.reason:
-                _log.warning("the log does not answer", why=error.message)
-            self.trouble.told(error.message, self.parts.now())
+                _log.warning("the log does not answer", why=why)
+            self.trouble.told(why, self.parts.now())
             return None
+        finally:
+            self._patience = None
         self.trouble.over()
         return answer
 
@@ -294,8 +384,7 @@ class Loop:
             through = self.machine.through((paper.terms.stream_id, paper.terms.node_id))
             self._pending.traded(strategy_id, paper.take(step.delivered, through))
         bars = sum(map(len, step.delivered.values()))
-        if self._pending.has_orders or self._pace.is_due(bars, self.parts.now()):
-            self.commit()
+        self._due = self._pace.is_due(bars, self.parts.now()) or self._pending.has_orders or self._due
         return bool(step.delivered or step.revised)
 
     def _check(self, node: str, rows: Rows) -> None:
@@ -318,7 +407,7 @@ class Loop:
         checkpoint = Checkpoint(self.machine.snapshot(), papers, self.through)
         self.parts.store.commit(self._pending.commit(checkpoint.encoded()))
         self.facts = facts(self.machine, self._upstream)
-        self._pending = Pending(self._streams)
+        self._pending, self._due = Pending(self._streams), False
 
 
 def _differing(frame: Frame, rows: Rows) -> int | None:

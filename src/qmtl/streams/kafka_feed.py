@@ -97,7 +97,10 @@ class KafkaFeed(Feed):
                 f"{self._topic.grace_s} s: give a longer one, such as grace=10"
             )
         silent = self.silent_s()
-        return f"no bar for {silent:.0f} s" if silent > 2 * self._interval + (self._topic.grace_s or 0) else ""
+        if silent <= 2 * self._interval + (self._topic.grace_s or 0):
+            return ""
+        refused = ", ".join(f"{count} × {why}" for why, count in self._reader.tally.refused.most_common(3))
+        return f"no bar for {silent:.0f} s" + (f"; records that are none: {refused}" if refused else "")
 
     def silent_s(self) -> float:
         with self._lock:
