@@ -103,7 +103,7 @@ class Handle:
         log = await open_log(standing.broker_url)
         try:
             recorded = {node: bound.frame for node, bound in made.feeds.bound.items()}
-            parts = Parts(made.job(), log, made.feeds.by_node, recorded, made.papers(), self._store, self._metrics)
+            parts = Parts(made.job(), log, made.feeds.by_node, recorded, made.papers(), self._store)
             self._loop = Loop(parts, until=made.feeds.horizon if made.request.until_end else None)
             self._progress = Progress(self._loop, made.nodes_by_strategy, made.labels)
             self._heart = Heart(self._loop, self._session, self._progress, standing)
