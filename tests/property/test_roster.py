@@ -22,6 +22,7 @@ class Sessions(RuleBasedStateMachine):
         super().__init__()
         self.now, self.term = 0, 0
         self.told: dict[str, dict[str, int]] = {}
+        self.blocked: dict[str, str] = {}
         self.given: dict[tuple[str, int], str] = {}
         self.latest: dict[str, int] = {}
         self.restart()
@@ -43,6 +44,7 @@ class Sessions(RuleBasedStateMachine):
     def beat(self, session, blocked):
         if self.roster.knows(session):
             self.told[session] = self.roster.beat(session, self.now, blocked=blocked)
+            self.blocked[session] = blocked
             self.look()
 
     @rule(session=SESSIONS)
@@ -50,6 +52,7 @@ class Sessions(RuleBasedStateMachine):
         if self.roster.knows(session):
             refused = self.told.get(session, {})
             self.told[session] = self.roster.beat(session, self.now, refused=refused)
+            self.blocked[session] = ""
             assert not refused.items() & self.told[session].items()
             self.look()
 
@@ -102,7 +105,7 @@ class Sessions(RuleBasedStateMachine):
     def nobody_loses_a_role_without_reason(self):
         for topic, name in self.before.items():
             session = self.roster.sessions.get(name)
-            if session is not None and topic in session.topics and session.blocked in {"", topic}:
+            if session is not None and topic in session.topics and self.blocked.get(name, "") in {"", topic}:
                 assert self.roster.producer(topic) == name
         roles = ((topic, name) for name, one in self.roster.sessions.items() for topic in one.roles)
         self.before = dict(roles)

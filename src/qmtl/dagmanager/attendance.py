@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
-from qmtl.dagmanager.roster import GRACE, Assignment, Expiry, Roster, Session
+from qmtl.dagmanager.roster import GRACE, Assignment, Expiry, Roster, Session, remember
 from qmtl.errors import NotAllowedError, QmtlError
 from qmtl.telemetry.logs import logger
 from qmtl.telemetry.metrics import Metrics
@@ -196,7 +196,7 @@ class Attendance:
         for one in assigned:
             self._handed.pop(one.topic, None)
             if one.silent_since is not None:
-                self._handed[one.topic] = (one.epoch, one.silent_since)
+                remember(self._handed, one.topic, (one.epoch, one.silent_since))
         for session, group in itertools.groupby(assigned, key=lambda one: one.session):
             host = roster.sessions[session].host if session in roster.sessions else ""
             epochs = {one.topic: one.epoch for one in group}
@@ -214,7 +214,7 @@ class Attendance:
             if one.state != "quarantined":
                 self._quarantined.pop(topic, None)
             elif self._quarantined.get(topic) != one.reason:
-                self._quarantined[topic] = one.reason
+                remember(self._quarantined, topic, one.reason)
                 if one.reason.startswith(_VIOLATION):
                     self._metrics.count("determinism_violation_total")
                 for strategy_id in users(roster, topic):

@@ -53,7 +53,6 @@ class Session:
     strategies: dict[str, frozenset[str]] = field(default_factory=dict)
     roles: dict[str, int] = field(default_factory=dict)
     progress: dict[str, NodeProgress] = field(default_factory=dict)
-    blocked: str = ""
     version: int = 0
 
     @property
@@ -70,8 +69,10 @@ def chosen(able: Collection[str], holder: str | None, busy: Collection[str]) -> 
     >>> chosen(["a", "b"], "b", []), chosen(["a", "b"], "b", ["b"]), chosen(["b"], "b", ["b"]), chosen([], None, [])
     ('b', 'a', 'b', None)
     """
-    free = [one for one in able if one not in busy] or able
-    return holder if holder in free else next(iter(free), None)
+    if holder in able and holder not in busy:
+        return holder
+    free = (one for one in able if one not in busy)
+    return next(free, holder if holder in able else next(iter(able), None))
 
 
 class Roster:
@@ -93,6 +94,7 @@ class Roster:
         self.sessions: dict[str, Session] = {}
         self.news: deque[Assignment | Expiry] = deque(maxlen=_BOUND)
         self._beaten: dict[str, float] = {}
+        self._blocked: dict[str, str] = {}
         self._able: dict[str, dict[str, None]] = {}
         self._producer: dict[str, str] = {}
         self._last: dict[str, tuple[str, int]] = {}
@@ -164,8 +166,9 @@ class Roster:
         for topic, epoch in (refused or {}).items():
             if session.roles.get(topic) == epoch:
                 self._give(topic, session_id, next(self._epochs))
-        if blocked != session.blocked:
-            session.blocked = blocked
+        if blocked != self._blocked.get(session_id, ""):
+            self._blocked.pop(session_id, None)
+            self._blocked |= {session_id: blocked} if blocked else {}
             self._settle(sorted(session.topics))
         return dict(session.roles)
 
@@ -184,7 +187,7 @@ class Roster:
             session = self._gone(session_id)
             self.news.append(Expiry(session_id, session.host, tuple(session.roles), beaten))
             for topic in session.roles:
-                _remember(self._silent, topic, beaten)
+                remember(self._silent, topic, beaten)
             topics |= session.topics
         self._lost += len(dead)
         self._settle(sorted(topics))
@@ -193,6 +196,7 @@ class Roster:
     def _gone(self, session_id: str) -> Session:
         session = self.sessions.pop(session_id)
         del self._beaten[session_id]
+        self._blocked.pop(session_id, None)
         self._enable(session_id, session.topics, set())
         return session
 
@@ -202,7 +206,7 @@ class Roster:
 
     def end(self, strategy_id: str) -> None:
         """End a strategy, for good: what only it used is produced no more."""
-        _remember(self._ended, strategy_id, None)
+        remember(self._ended, strategy_id, None)
         for session_id, session in self.sessions.items():
             if strategy_id in session.strategies:
                 before = session.topics
@@ -249,7 +253,7 @@ class Roster:
         """Give each topic to whom it belongs now."""
         for topic in topics:
             able, holder = self._able.get(topic, {}), self._producer.get(topic)
-            busy = [one for one in able if self.sessions[one].blocked not in {"", topic}]
+            busy = {session_id for session_id, blocked in self._blocked.items() if blocked != topic}
             taker = chosen(able, holder, busy)
             if taker == holder:
                 continue
@@ -266,7 +270,7 @@ class Roster:
         session.roles[topic] = epoch
         session.version += 1
         self._producer[topic] = session_id
-        _remember(self._last, topic, (session_id, epoch))
+        remember(self._last, topic, (session_id, epoch))
         self.news.append(Assignment(topic, session_id, epoch, self._silent.pop(topic, None)))
 
     def _take(self, topic: str) -> None:
@@ -276,7 +280,7 @@ class Roster:
             holder.version += 1
 
 
-def _remember(kept: dict[str, T], key: str, value: T) -> None:
+def remember(kept: dict[str, T], key: str, value: T) -> None:
     """Keep something, and forget what is oldest."""
     kept.pop(key, None)
     kept[key] = value
