@@ -53,6 +53,7 @@ class Machine:
         self.readers = {node: Reader(topic) for node, topic in job.topics.items()}
         self.roles: dict[str, int] = {}
         self._void: dict[str, int] = {}
+        self._caught: set[str] = set()
         #: What this runner emits: nodes that it produces, and those without a topic.
         self._emitted = {node: Sequence() for node in self._nodes if node not in job.topics}
         self.delivered = dict.fromkeys(self._nodes, NONE)
@@ -125,6 +126,11 @@ class Machine:
         """The user's node that is being computed now; may be asked by other threads."""
         return next((found for g in self._generation.groups if (found := g.engine.executor.running)), None)
 
+    @property
+    def groups(self) -> list[Group]:
+        """What is computed here now; may be asked by other threads."""
+        return self._generation.groups
+
     def known(self, node: str) -> Sequence:
         """Return what is known of a node's records."""
         return self._emitted[node] if node in self._emitted else self.readers[node].sequence
@@ -172,6 +178,7 @@ class Machine:
 
     def _lose(self, nodes: Collection[str]) -> None:
         """Read on from where the topic was read to: what we wrote behind it may be void by now."""
+        self._caught -= set(nodes)
         for node in self.ours & set(nodes):
             known, last = self._emitted.pop(node), self.readers[node].sequence.last
             self._changed = True
@@ -302,6 +309,7 @@ class Machine:
                     self._generation.repeat(node, entry)
                 elif replay is None and asked is reader and entry.next > reader.position:
                     self._take(node, entry)
+        self._promote()
         self._refresh()
 
     def _take(self, node: str, entry: Entry) -> None:
@@ -318,10 +326,18 @@ class Machine:
             self.read[node] += 0 if rows is None else len(rows)
             self._generation.put(node, rows, reader.sequence.through)
             self._deliver(node, rows)
-        if is_fence(batch, self.roles.get(node, 0)) and node not in self._emitted and node not in self.quarantined:
-            self._emitted[node] = reader.sequence.copy()  # from here on, the next bucket is ours
-            self._revisions[node] = self.repairs[node].revision
-            self._changed = True
+        if is_fence(batch, self.roles.get(node, 0)) and node not in self._emitted:
+            self._caught.add(node)
+
+    def _promote(self) -> None:
+        """Begin to emit nodes whose topics were read up to our fence, and all that their records rest on."""
+        for node in list(self._caught):
+            rests = self.repairs[node].rests
+            if node not in self.quarantined and all(self.repairs[one].revision >= rests[one] for one in rests):
+                self._emitted[node] = self.readers[node].sequence.copy()  # the next bucket is ours
+                self._revisions[node] = self.repairs[node].revision
+                self._caught.discard(node)
+                self._changed = True
 
     def _heed(self, node: str, batch: Batch) -> None:
         """Take in what a batch says besides records: another producer, a fault, a contradiction."""
