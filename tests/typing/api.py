@@ -11,7 +11,7 @@ import pandas as pd
 from qmtl.indicators import ema, macd, sma
 from qmtl.interval import Span, parse_interval
 from qmtl.report.result import Result
-from qmtl.sdk import CacheView, Costs, Node, Runner, Strategy, StreamInput, TagQueryNode
+from qmtl.sdk import CacheView, Costs, Node, Runner, Strategy, StreamInput, TagQueryNode, WebSocketClient
 from qmtl.sdk.trade import target_position, target_weight
 from qmtl.transforms import crossover, lag, resample
 
@@ -53,3 +53,10 @@ def run(frame: pd.DataFrame) -> None:
 async def run_inside_a_loop(frame: pd.DataFrame) -> None:
     result: Result = await Runner.backtest_async(Typed, data={"price": frame})
     result.report("report.html")
+
+
+async def listen() -> None:
+    client = WebSocketClient("http://127.0.0.1:8000", strategy_id="s-1", on_message=print)
+    async for event in client.events():
+        assert_type(event.type, str)
+    await client.close()
