@@ -21,10 +21,10 @@ from stack.servers import Kafka, Neo4j, Postgres, Redis
 KINDS = {kind.name: kind for kind in (Kafka, Neo4j, Postgres, Redis)}
 
 
-def make(name: str) -> Server:
+def make(name: str, advertised_port: int = 0) -> Server:
     """Return a server that is not started yet."""
     try:
-        return KINDS[name]()
+        return KINDS[name](advertised_port)
     except MissingServerError as missing:
         if os.environ.get("QMTL_REQUIRE_REAL"):
             raise
@@ -53,8 +53,8 @@ def own_server() -> Iterator[Callable[[str], Server]]:
     """Return a server of a test's own, to crash and freeze."""
     made: list[Server] = []
 
-    def get(name: str) -> Server:
-        server = make(name)
+    def get(name: str, advertised_port: int = 0) -> Server:
+        server = make(name, advertised_port)
         made.append(server)
         server.start()
         return server
@@ -90,9 +90,10 @@ def own_world(tmp_path: Path, own_server: Callable[[str], Server]) -> Iterator[C
     """Return a function that makes a world with servers of its own, to crash and freeze."""
     made: list[World] = []
 
-    def get(kind: str) -> World:
-        servers = {name: own_server(name) for name in KINDS} if kind == "real" else {}
-        made.append(World(kind, tmp_path / "data", servers))
+    def get(kind: str, session_timeout_s: float | None = None, kafka_port: int = 0) -> World:
+        ports = {"kafka": kafka_port}  # of a proxy in front of it
+        servers = {name: own_server(name, ports.get(name, 0)) for name in KINDS} if kind == "real" else {}
+        made.append(World(kind, tmp_path / "data", servers, session_timeout_s))
         made[0].start()
         return made[0]
 

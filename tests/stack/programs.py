@@ -52,21 +52,23 @@ class Program(Server):
 class World:
     """Gateway and DAG manager with their stores: embedded in one process, or apart on real servers."""
 
-    def __init__(self, kind: str, folder: Path, servers: dict[str, Server]) -> None:
+    def __init__(
+        self, kind: str, folder: Path, servers: dict[str, Server], session_timeout_s: float | None = None
+    ) -> None:
         self.kind, self.folder, self.servers = kind, folder, servers
+        self._sessions = [] if session_timeout_s is None else ["--session-timeout", str(session_timeout_s)]
         self.programs = self._embedded() if kind == "embedded" else self._apart()
         self.environment = os.environ | {"QMTL_TOKEN": "", "XDG_STATE_HOME": str(folder / "state"), "NO_COLOR": "1"}
 
     def _embedded(self) -> dict[str, Program]:
-        return {
-            "gateway": Program("up", ["up", "--port", "{port}", "--data", str(self.folder), "--lease", "3", *_AUTH])
-        }
+        data = ["--data", str(self.folder)]
+        return {"gateway": Program("up", ["up", "--port", "{port}", *data, "--lease", "3", *self._sessions, *_AUTH])}
 
     def _apart(self) -> dict[str, Program]:
         url = {name: server.url for name, server in self.servers.items()}
         data = ["--data", str(self.folder)]
         stores = ["--graph-url", url["neo4j"], "--broker-url", url["kafka"]]
-        dagm = ["dagm", "server", *stores, "--port", "{port}", "--http-port", "{second}", *data, *_AUTH]
+        dagm = ["dagm", "server", *stores, "--port", "{port}", "--http-port", "{second}", *data, *self._sessions, *_AUTH]
         made = {"dagm": Program("dagm", dagm, ports=2)}
         queues = ["--redis-dsn", url["redis"], "--postgres-dsn", url["postgres"]]
         target = ["--dagm-target", f"{HOST}:{made['dagm'].port}"]

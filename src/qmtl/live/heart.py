@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from qmtl.wire.sessions import Attending, Beat, Join, Leave, NodeProgress, Stand
 
 #: A runner beats so many times in the time after which it is taken for dead.
 _BEATS = 10
-#: A runner that has not been able to write for this share of the timeout stops beating: others can take over.
-_MUTE = 0.5
+#: A runner that has not been able to read or write for this share of the timeout stops beating: others can take over.
+_MUTE = 0.1
 #: A user's function that runs for so long blocks its runner, in seconds.
 _BLOCKED_S = 2.0
 
@@ -72,8 +73,9 @@ class Heart(threading.Thread):
                 self.trouble = error.message
 
     def _is_mute(self) -> bool:
-        trouble = self._loop.trouble
-        return bool(trouble.reason) and self._loop.parts.now() - trouble.since > _MUTE * self.timeout_s
+        trouble, writing_since = self._loop.trouble, self._loop.writing_since
+        since = min(trouble.since if trouble.reason else math.inf, math.inf if writing_since is None else writing_since)
+        return self._loop.parts.now() - since > _MUTE * self.timeout_s
 
     def _beat(self) -> None:
         nodes, session_id = self._progress.nodes(), self._session.join.session_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from qmtl.ports.dependency import Dependency
 from qmtl.wire.records import Batch
@@ -29,6 +29,8 @@ class RecordLog(Dependency):
     """
 
     role = "log"
+    #: Whether ``append`` refuses every batch of an older epoch: then what it has acknowledged stands.
+    refuses: ClassVar[bool] = False
 
     @abstractmethod
     async def append(self, batches: Sequence[tuple[str, Batch]]) -> set[str]:

@@ -45,6 +45,7 @@ class SqliteLog(SqlitePart, RecordLog):
     """
 
     schema = SCHEMA
+    refuses = True
 
     def __init__(self, path: Path | str, now: Callable[[], float] = time.time) -> None:
         super().__init__(path)
