@@ -183,7 +183,9 @@ class Machine:
             known, last = self._emitted.pop(node), self.readers[node].sequence.last
             self._changed = True
             self._revisions.pop(node, None)
-            if known.last > last:
+            if node in self._lost:  # what was given away first counts
+                self._lost[node].emitted(known.recent.after(self._lost[node].last), known.through)
+            elif known.last > last:
                 self._lost[node] = known
                 self.is_stale |= last != NONE and int(known.recent.ts[0]) > last
         self.outbox = [(topic, batch) for topic, batch in self.outbox if self._by_topic[topic] not in nodes]
@@ -436,6 +438,9 @@ class Machine:
             elif before.ts[-1] in rows.ts:
                 del self._before[node]
                 if (found := difference(before, rows)) is not None:
+                    if self._lost:  # it may rest on what is void by now
+                        self.is_stale = self._changed = True
+                        return False
                     self._quarantine(node, self._told(node, found))
                     return False
             elif self._beginning() > self.job.begin:
