@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmtl.cli.options import CalendarName, End, Json, OnMissing, Start, print_json, say
+from qmtl.cli.running import progress_told
 from qmtl.cli.runs import compilations_told, described
-from qmtl.errors import RunError
+from qmtl.errors import RunError, unknown_name
+from qmtl.telemetry.logs import configure
 
 if TYPE_CHECKING:
     from qmtl.report.result import Result
@@ -36,10 +38,17 @@ Gateway = Annotated[
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the result; a run that was cut off there goes on.")]
-MetricsPort = Annotated[int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve /metrics there.")]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve /metrics there on 127.0.0.1; 0: any.")
+]
+MemoryLimit = Annotated[
+    float | None, typer.Option("--memory-limit", metavar="MIB", help="End in order when the process takes more.")
+]
+LogLevel = Annotated[
+    str | None, typer.Option("--log-level", metavar="debug|info|warning|error", help="Log as JSON on standard error.")
+]
 Cash = Annotated[float | None, typer.Option(help="Money at the start, instead of the strategy's.")]
 
-_LOOK_S = 0.25
 #: Seconds that a stop may take before what is running is given up.
 _STOP_S = 4.0
 
@@ -59,13 +68,17 @@ def _command(mode: str, text: str) -> Callable[..., None]:
         gateway_url: Gateway = None,
         out: Out = None,
         metrics_port: MetricsPort = None,
+        memory_limit: MemoryLimit = None,
+        log_level: LogLevel = None,
         as_json: Json = False,
     ) -> None:
         options = {
             "start_time": start, "end_time": end, "speed": speed, "until_end": until_end, "on_missing": on_missing,
             "calendar": calendar, "cash": cash, "faults": faults, "gateway_url": gateway_url, "out": out,
-            "metrics_port": metrics_port,
+            "metrics_port": metrics_port, "memory_limit": memory_limit,
         }  # fmt: skip
+        if log_level is not None:
+            configure(_level(log_level))
         _run(mode, strategies, data, options, as_json=as_json)
 
     command.__name__, command.__doc__ = mode, text
@@ -80,6 +93,13 @@ live = _command(
 )
 
 
+def _level(name: str) -> str:
+    known = ("debug", "info", "warning", "error")
+    if name not in known:
+        raise unknown_name("--log-level", name, known)
+    return name
+
+
 def _run(mode: str, strategies: list[str], data: list[str], options: dict[str, Any], *, as_json: bool) -> None:
     from qmtl.sdk.loader import bindings, load_strategy
     from qmtl.sdk.runner import Runner
@@ -87,7 +107,7 @@ def _run(mode: str, strategies: list[str], data: list[str], options: dict[str, A
     begin: Callable[..., Handle] = Runner.dryrun if mode == "dryrun" else Runner.live
     with compilations_told(), interruptions():
         classes = [load_strategy(address) for address in strategies]
-        handle = begin(classes, data=bindings(data), address=strategies, **options)
+        handle = _begun(begin, classes, data=bindings(data), address=strategies, **options)
         results, stopped = _waited(handle)
     pairs = [*zip(results, handle.places, strict=True)]
     for result, place in pairs:
@@ -99,8 +119,19 @@ def _run(mode: str, strategies: list[str], data: list[str], options: dict[str, A
     else:
         for result, _ in pairs:
             _print(result)
-    if stopped:
-        raise typer.Exit(stopped)
+    for name, why in handle.faults.items():
+        say(f"error: {name} was quarantined: {why}")
+    if stopped or handle.faults:
+        raise typer.Exit(stopped or 1)
+
+
+def _begun(begin: Callable[..., Handle], *given: Any, **options: Any) -> Handle:
+    """Start, or say that nothing was."""
+    try:
+        return begin(*given, **options)
+    except Interrupted as signalled:
+        say("stopped before it began; nothing was written")
+        raise SystemExit(128 + signalled.number) from None
 
 
 def _waited(handle: Handle) -> tuple[list[Result], int]:
@@ -109,14 +140,24 @@ def _waited(handle: Handle) -> tuple[list[Result], int]:
         with progress_told(handle):
             return handle.wait(), 0
     except Interrupted as signalled:
-        say("stopping …")
-        try:
-            return handle.stop(_STOP_S), 128 + signalled.number
-        except RunError as error:
-            say(f"{error.message}; saved up to the last commit, and the same command goes on from there")
-            sys.stdout.flush()
-            handle.abandon()
-            raise SystemExit(128 + signalled.number) from None
+        return _stopped(handle, 128 + signalled.number)
+
+
+def _stopped(handle: Handle, code: int) -> tuple[list[Result], int]:
+    """End in order if that goes quickly; say what was saved."""
+    say("stopping …")
+    again = "" if handle.places[0] is None else "; the same command goes on from there"
+    try:
+        results = handle.stop(_STOP_S)
+    except RunError as error:
+        kept = f"saved up to the last commit{again}" if again else "without --out, nothing is kept"
+        say(f"{error.message}: {kept}")
+        sys.stdout.flush()
+        handle.abandon()
+        raise SystemExit(code) from None
+    through = handle.status()["through"]
+    say(f"stopped; everything that ended by {through} is in the result{again}")
+    return results, code
 
 
 class Interrupted(Exception):  # noqa: N818  (it is not an error)
@@ -142,13 +183,6 @@ def interruptions() -> Iterator[None]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
-
-
-@contextmanager
-def progress_told(handle: Handle) -> Iterator[None]:
-    """Say where the run is, on a terminal."""
-    say(f"running {', '.join(handle.strategy_ids)} at {handle.gateway_url}; `qmtl status --watch` shows the nodes")
-    yield
 
 
 def _described(result: Result, place: Path | None) -> dict[str, Any]:

@@ -63,6 +63,13 @@ class Executor:
                 self._run_user_node(call.python)
             self._extend_feeds(feeds)
 
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that states, buffers and windows take."""
+        rings = (feed.ring for feed in self._feeds.values())
+        kept = sum(ring.resident_bytes for ring in rings if isinstance(ring, Ring))
+        return self.program.i.nbytes + self.program.f.nbytes + kept
+
     def rows(self, identifier: str, *, copy: bool = True) -> tuple[Ints, dict[str, Floats]]:
         """Return what a node emitted in this chunk: buckets int64[n], values float64[n, S] a field.
 

@@ -35,6 +35,11 @@ class Facts:
     waits_for: str
 
 
+def resident_bytes(machine: Machine) -> int:
+    """Return the bytes that windows and buffers of nodes take; may be asked by other threads."""
+    return sum(group.engine.executor.resident_bytes for group in machine.groups)
+
+
 def facts(machine: Machine, streams: Mapping[str, Sequence[str]]) -> dict[str, Facts]:
     """Return the facts of every node, inputs first; ``streams`` has the streams upstream of each."""
     plan = machine.job.plan
@@ -52,4 +57,3 @@ def facts(machine: Machine, streams: Mapping[str, Sequence[str]]) -> dict[str, F
             slowest,
         )
     return made
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,11 +33,14 @@ class Progress:
     loop : Loop
     strategies : mapping of strategy id to ids of its nodes
     labels : mapping of node id to what people call it
+    clock : callable
+        Seconds UTC.
     """
 
     loop: Loop
     strategies: Mapping[str, Sequence[str]]
     labels: Mapping[str, str]
+    clock: Callable[[], float] = time.time
     _paces: dict[str, _Pace] = field(default_factory=dict)
 
     def nodes(self) -> dict[str, NodeProgress]:
@@ -79,8 +83,7 @@ class Progress:
         if feed is None or node not in self.loop.feeding:
             return ""
         silent_s = feed.silent_s()
-        interval = self.loop.parts.job.plan.nodes[node].node.interval
-        if silent_s > max(_SILENT_S, _SILENT_BARS * interval):
+        if silent_s > max(_SILENT_S, _SILENT_BARS * self.interval(node)):
             return f"no bar for {silent_s:.0f} s"
         return feed.problem
 
@@ -92,6 +95,25 @@ class Progress:
         pace = self._paces.setdefault(node, _Pace(now, fact.done))
         came = fact.done - pace.done
         return (fact.need - fact.done) * (now - pace.at) / came if came > 0 else None
+
+    def interval(self, node: str) -> int:
+        """Return the seconds of a node's buckets."""
+        return self.loop.parts.job.plan.nodes[node].node.interval
+
+    def users(self, node: str) -> list[str]:
+        """Return the ids of the strategies that have a node."""
+        return [strategy_id for strategy_id, ids in self.strategies.items() if node in ids]
+
+    @property
+    def user_nodes(self) -> list[str]:
+        """Names of the nodes that are computed by functions of users."""
+        plans = self.loop.parts.job.plan.nodes.items()
+        return sorted({self.labels[node] for node, plan in plans if plan.inputs and not plan.is_compiled})
+
+    @property
+    def faults(self) -> dict[str, str]:
+        """Why nodes are quarantined, by name."""
+        return {self.labels[node]: reason for node, reason in [*self.loop.machine.quarantined.items()]}
 
     # ------------------------------------------------------------------------- of the whole run
 
@@ -122,6 +144,7 @@ class Progress:
         through = self.loop.through
         return {
             "through": None if through is None else format_time(through),
+            "until": None if self.loop.until is None else format_time(self.loop.until),
             "trouble": self.loop.trouble.reason,
             "late": self.loop.late,
             "nodes": {self.labels[node]: self._told(node, one) for node, one in self.nodes().items()},
@@ -138,5 +161,6 @@ class Progress:
             "producer": bool(one.epoch),
             "epoch": one.epoch,
             "last": None if one.bucket is None else format_time(one.bucket),
+            "lag_s": None if one.bucket is None else max(0.0, self.clock() - one.bucket - self.interval(node)),
             **self.counts()[node],
         }

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
-import shutil
 import socket
-import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmtl.calendars import Calendar
-from qmtl.errors import RefusedError, UsageError
+from qmtl.errors import RefusedError, ServiceError, UsageError
 from qmtl.graph.dag import Dag
 from qmtl.interval import Span
 from qmtl.sdk.backtest import kept_of, stream_names, trade_of, union_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qmtl.engine.plan import Plan
     from qmtl.live.machine import Job
     from qmtl.live.paper import Paper
+    from qmtl.sdk.run_folder import RunFolder, Terms
     from qmtl.trading.costs import Costs
 
 
@@ -48,13 +49,18 @@ class Request:
     gateway_url: str | None = None
     out: Path | None = None
     metrics_port: int | None = None
+    memory_limit: float | None = None
     mode: str = "dry-run"
     addresses: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a dry-run needs, opened; ``placed`` has what became of each submission."""
+    """Everything that a dry-run needs, opened.
+
+    ``placed`` has what became of each submission; ``accounts`` the ids under which each account is kept, which stay
+    the same when a run is stopped, submitted anew and goes on.
+    """
 
     strategies: Sequence[Built]
     request: Request
@@ -66,6 +72,13 @@ class Prepared:
     folder: Path
     stack: Stack | None
     session_id: str
+    place: RunFolder | None = None
+    accounts: Sequence[str] = ()
+
+    @property
+    def account_ids(self) -> Sequence[str]:
+        """Ids under which the accounts are kept, in the order of the strategies."""
+        return self.accounts or [made.strategy_id for made in self.placed]
 
     @property
     def wanted(self) -> frozenset[str]:
@@ -115,14 +128,14 @@ class Prepared:
         from qmtl.trading.costs import Costs
 
         papers = {}
-        for built, made in zip(self.strategies, self.placed, strict=True):
+        for built, account in zip(self.strategies, self.account_ids, strict=True):
             trade = trade_of(built)
             if trade is None:
                 continue
             stream, cash = traded_stream(trade), self.request.cash
-            papers[made.strategy_id] = Paper(
+            papers[account] = Paper(
                 Made(
-                    strategy_id=made.strategy_id,
+                    strategy_id=account,
                     node_id=trade.node_id,
                     interval=trade.interval,
                     kind=TARGET_KINDS[trade.node_type],
@@ -142,6 +155,10 @@ class Prepared:
         if self.stack is not None:
             self.stack.close()
 
+    def withdraw(self) -> None:
+        """Stop the strategies that this run has submitted: it does not come about."""
+        _withdrawn(self.client, self.placed)
+
 
 def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
     """Open data, stack and folder, and submit the strategies.
@@ -151,7 +168,7 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
     QmtlError
         Bad data or options, a Gateway that does not answer or refuses.
     """
-    from qmtl.engine.plan import Plan
+    from qmtl.sdk.run_folder import RunFolder
 
     check_orders(strategies, request)
     union = union_of(strategies)
@@ -164,23 +181,58 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
             speed=request.speed,
             calendar=request.calendar,
             on_missing=request.on_missing,
+            faults=request.faults,
         )
     )
     if request.until_end and feeds.horizon is None:
         raise UsageError("there is no end to run to", hint="give recorded bars: data={'price': 'bars.parquet'}")
-    drafted = Plan.of(union)
-    fields = {k: p.fields or () for k, p in drafted.nodes.items() if p.is_source}
-    plan = Plan.of(union, fields | {k: tuple(sorted(b.frame.fields)) for k, b in feeds.bound.items()})
-    folder = _folder(request)
-    stack = None if request.gateway_url else Stack(folder / "world")
+    place = RunFolder(request.out, terms(strategies, request))
+    stack: Stack | None = None
     try:
+        stack = None if request.gateway_url else Stack(place.path / "world")
         client = GatewayClient(request.gateway_url or (stack.url if stack else ""))
-        placed = [_submitted(built, client, request.mode) for built in strategies]
+        placed = _submitted(strategies, client, request.mode)
+        accounts = place.accounts([made.strategy_id for made in placed])
     except BaseException:
         if stack is not None:
             stack.close()
+        place.close()
+        feeds.close()
         raise
-    return Prepared(strategies, request, union, feeds, plan, client, placed, folder, stack, uuid.uuid4().hex)
+    return Prepared(
+        strategies, request, union, feeds, _plan(union, feeds), client, placed, place.path, stack, uuid.uuid4().hex,
+        place, accounts,
+    )  # fmt: skip
+
+
+def _plan(union: Dag, feeds: Feeds) -> Plan:
+    """Return the plan of everything, with the fields that the feeds have."""
+    from qmtl.engine.plan import Plan
+
+    drafted = Plan.of(union)
+    fields = {k: p.fields or () for k, p in drafted.nodes.items() if p.is_source}
+    return Plan.of(union, fields | {k: tuple(sorted(b.frame.fields)) for k, b in feeds.bound.items()})
+
+
+def terms(strategies: Sequence[Built], request: Request) -> Terms:
+    """Return what has to be the same for a run to go on."""
+    from qmtl.sdk.run_folder import Terms
+
+    return Terms(
+        strategies={built.name: _hash_of(built) for built in strategies},
+        mode=request.mode,
+        calendar=request.calendar.name,
+        on_missing=request.on_missing,
+        span=(request.span.start, request.span.end),
+        cash=request.cash,
+        costs=repr(request.costs),
+    )
+
+
+def _hash_of(built: Built) -> str:
+    names = sorted(built.dag.names.items())
+    said = [*sorted(node.node_id for node in built.dag.nodes), *map(repr, names), repr(built.execution)]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
 def check_orders(strategies: Sequence[Built], request: Request) -> None:
@@ -198,20 +250,25 @@ def host() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _submitted(built: Built, client: GatewayClient, mode: str) -> Mapped:
-    made = submit_built(built, client.url, mode)
+def _submitted(strategies: Sequence[Built], client: GatewayClient, mode: str) -> list[Mapped]:
+    placed: list[Mapped] = []
+    try:
+        for built in strategies:
+            placed.append(submit_built(built, client.url, mode))
+            _check_placed(built, placed[-1])
+    except BaseException:
+        _withdrawn(client, placed)
+        raise
+    return placed
+
+
+def _check_placed(built: Built, made: Mapped) -> None:
     if made.state in {"failed", "rejected"}:
         raise RefusedError(f"the Gateway {made.state} {built.name}: {made.detail}", status=422)
-    return made
 
 
-def _folder(request: Request) -> Path:
-    """Return where the run keeps its state: in the result's folder, or in a temporary one."""
-    if request.out is None:
-        return Path(tempfile.mkdtemp(prefix="qmtl-run-"))
-    return request.out / "run"
-
-
-def forget(folder: Path) -> None:
-    """Remove the state of a run that left no result."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _withdrawn(client: GatewayClient, placed: Sequence[Mapped]) -> None:
+    for made in placed:
+        if made.created and made.state not in {"failed", "rejected"}:
+            with suppress(ServiceError):  # what led here is told
+                client.stop(made.strategy_id)

@@ -82,7 +82,9 @@ class LiveOptions(TypedDict, total=False):
     out : path
         Folder of the result. A run that was cut off there goes on.
     metrics_port : int
-        Serve metrics of this run on this port of 127.0.0.1.
+        Serve metrics of this run on this port of 127.0.0.1; 0 for any, see ``handle.metrics_url``.
+    memory_limit : float
+        MiB that this process may take; the run ends in order when it takes more. No limit by default.
     calendar, on_missing, costs, cash
         As in :class:`Options`.
     address : str or sequence of str
@@ -98,6 +100,7 @@ class LiveOptions(TypedDict, total=False):
     gateway_url: str | None
     out: str | Path | None
     metrics_port: int | None
+    memory_limit: float | None
     on_missing: Literal["skip", "fill", "fail"]
     calendar: str
     costs: Costs | None
@@ -250,6 +253,7 @@ def _start(strategy: Any, options: LiveOptions, mode: str) -> Handle:
         gateway_url=options.get("gateway_url"),
         out=None if out is None else Path(out),
         metrics_port=options.get("metrics_port"),
+        memory_limit=_checked_limit(options.get("memory_limit")),
         mode=mode,
         addresses=(address,) if isinstance(address, str) else tuple(address),
     )
@@ -326,6 +330,12 @@ def _checked_cash(cash: float | None) -> float | None:
     if cash is not None and not cash > 0:
         raise UsageError(f"cash is {cash!r}", hint="start with a positive amount")
     return cash
+
+
+def _checked_limit(limit: float | None) -> float | None:
+    if limit is not None and not limit > 0:
+        raise UsageError(f"memory_limit is {limit!r}", hint="MiB that the process may take, such as 2000")
+    return limit
 
 
 def _checked(strategy: Any) -> type[Strategy]:

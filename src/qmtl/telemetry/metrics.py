@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
+from threading import Thread
 from typing import Literal
+from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 _MILLISECONDS = (1, 2, 5, 10, 20, 40, 80, 120, 160, 200, 400, 800, 2000, 10_000)
 _SECONDS = tuple(bound / 1000 for bound in _MILLISECONDS)
@@ -44,6 +47,25 @@ TABLE: dict[str, tuple[Kind, tuple[str, ...], str]] = {
     "node_lag_seconds": ("gauge", ("node",), "Seconds from the end of a node's last bucket to now."),
     "nodecache_resident_bytes": ("gauge", (), "Bytes that windows and buffers of nodes take."),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server of metrics."""
+
+    server: WSGIServer
+    thread: Thread
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self.server.server_port
+
+    def close(self) -> None:
+        """End it."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
 
 
 class Metrics:
@@ -99,6 +121,11 @@ class Metrics:
 
     def _labelled(self, name: str, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         return self._all[name].labels(**labels) if labels else self._all[name]
+
+    def serve(self, port: int, host: str = "127.0.0.1") -> Served:
+        """Answer ``GET /metrics`` from a thread of its own; port 0 takes a free one. OSError: the port is taken."""
+        server, thread = start_http_server(port, host, self._registry)
+        return Served(server, thread)
 
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""
