@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +100,8 @@ class RunStore(RunRecord):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock = self._locked()
             db = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            db.execute("PRAGMA journal_mode = WAL")
             if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                db.execute("PRAGMA journal_mode = WAL")
                 db.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             db.execute("PRAGMA synchronous = FULL")
         except (OSError, sqlite3.OperationalError) as error:
@@ -127,6 +128,8 @@ class RunStore(RunRecord):
 
     def close(self) -> None:
         """Close the file and let go of the lock; safe to call twice."""
+        with suppress(sqlite3.Error):  # a reader holds it, or the disk is full: then it stays as it is, and whole
+            self._db.execute("PRAGMA journal_mode = DELETE")  # one file that can be read where nothing can be written
         super().close()
         self._unlock()
 

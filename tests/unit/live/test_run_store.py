@@ -156,6 +156,19 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(store):
     assert (len(store.outputs("a")), store.load()) == (100_011, b"two")
 
 
+def test_a_closed_run_is_one_file_and_its_lock(path, store):
+    store.commit(Commit({"a": rows(0, 3)}))
+    store.close()
+    record = RunRecord(path)
+    assert len(record.outputs("a")) == 3
+    record.close()
+    assert sorted(one.name for one in path.parent.iterdir()) == ["state.db", "state.db.lock"]
+    again = RunStore(path)
+    again.commit(Commit({"a": rows(180, 3)}))
+    assert len(again.outputs("a")) == 6
+    again.close()
+
+
 def test_a_reader_sees_what_was_committed_while_the_run_goes_on(path, store):
     store.commit(Commit({"a": rows(0, 3)}))
     record = RunRecord(path)
