@@ -7,7 +7,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,12 @@ class GatewayClient:
     def nodes(self, tags: list[str]) -> list[dict[str, Any]]:
         """Return nodes of the global graph that have all the tags."""
         found: list[dict[str, Any]] = self._call("GET", f"/nodes?{urlencode({'tags': ','.join(tags)})}")[1]["nodes"]
+        return found
+
+    def queues_by_tag(self, tags: Sequence[str], interval: int, match: str) -> list[dict[str, Any]]:
+        """Return the queues of an interval, in seconds, that have ``any`` or ``all`` of the tags."""
+        asked = urlencode({"tags": ",".join(tags), "interval": interval, "match": match})
+        found: list[dict[str, Any]] = self._call("GET", f"/queues/by_tag?{asked}")[1]["queues"]
         return found
 
     def queues(self) -> list[dict[str, Any]]:
