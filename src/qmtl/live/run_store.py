@@ -91,7 +91,7 @@ class RunStore(RunRecord):
         self._series: dict[tuple[str, tuple[str, ...], int], int] = {}
         try:
             super().__init__(path)
-        except BaseException:
+        except BaseException:  # whatever it is: nobody else would let go of the lock
             self._unlock()
             raise
 
@@ -150,7 +150,7 @@ class RunStore(RunRecord):
         except (sqlite3.Error, OSError) as error:
             self._take_back()
             raise WriteError(f"cannot write {str(self.path)!r}: {_reason(error)}", hint=_HINT) from error
-        except BaseException:
+        except BaseException:  # also when it is interrupted: nothing half-done stays
             self._take_back()
             raise
 
