@@ -527,7 +527,8 @@ class Machine:
             self._changed = True
 
     def _told(self, node: str, found: Violation) -> str:
-        place = f"{self._label(node)} gave {found.first} at {format_time(found.bucket)}, and again {found.second}"
+        bits = ", in other bits" if repr(found.first) == repr(found.second) else ""
+        place = f"{self._label(node)} gave {found.first} at {format_time(found.bucket)}, and again {found.second}{bits}"
         return f"QM-DETERMINISM: determinism violation: {place}"
 
     def _label(self, node: str) -> str:
