@@ -209,7 +209,7 @@ def field(own_world, real_data, tmp_path):
 
     def get(kind, rounds, timeout_s):
         bars = tmp_path / "bars.parquet"
-        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(BARS_S * (60 + 12 * rounds)).to_parquet(bars)
+        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(BARS_S * (60 + 20 * rounds)).to_parquet(bars)
         made.append(Field(own_world, kind, tmp_path, bars, timeout_s))
         return made[0]
 
@@ -253,7 +253,9 @@ def table(kind, struck, hand_overs, counts):
     lines = [f"fail-over, {kind}: seed {SEED}, {counts}"]
     for fault, rounds in struck.items():
         took = hand_overs[fault]
-        times = f"hand-over p50 {np.median(took):.2f} s, p99 {np.quantile(took, 0.99):.2f} s" if took else "no hand-over"
+        times = (
+            f"hand-over p50 {np.median(took):.2f} s, p99 {np.quantile(took, 0.99):.2f} s" if took else "no hand-over"
+        )
         lines.append(f"  {fault:<8} {rounds:>3} rounds  {times}")
     return "\n".join(lines)
 

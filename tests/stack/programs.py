@@ -68,7 +68,18 @@ class World:
         url = {name: server.url for name, server in self.servers.items()}
         data = ["--data", str(self.folder)]
         stores = ["--graph-url", url["neo4j"], "--broker-url", url["kafka"]]
-        dagm = ["dagm", "server", *stores, "--port", "{port}", "--http-port", "{second}", *data, *self._sessions, *_AUTH]
+        dagm = [
+            "dagm",
+            "server",
+            *stores,
+            "--port",
+            "{port}",
+            "--http-port",
+            "{second}",
+            *data,
+            *self._sessions,
+            *_AUTH,
+        ]
         made = {"dagm": Program("dagm", dagm, ports=2)}
         queues = ["--redis-dsn", url["redis"], "--postgres-dsn", url["postgres"]]
         target = ["--dagm-target", f"{HOST}:{made['dagm'].port}"]

@@ -6,11 +6,13 @@ import asyncio
 import functools
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from qmtl.backends.embedded.stopped import help_writer
 from qmtl.errors import UnavailableError
 from qmtl.ports.dependency import Dependency
 
@@ -21,7 +23,8 @@ IN = "IN (SELECT value FROM json_each(?))"
 
 #: A call that takes longer has failed, in seconds.
 DEADLINE_S = 30.0
-_BUSY_S = 5.0
+#: A file that others write is waited for; meanwhile somebody looks whether who writes has been stopped, in seconds.
+_BUSY_S, _LOOK_S = 5.0, 0.2
 
 
 class Database:
@@ -51,6 +54,7 @@ class Database:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -65536")
         connection.executescript(schema)
+        connection.execute(f"PRAGMA busy_timeout = {_LOOK_S * 1000:.0f}")
         return connection
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -80,7 +84,7 @@ class Database:
             raise sqlite3.ProgrammingError("it is closed")
         if not begin:
             return work(self._connection)
-        self._connection.execute(begin)
+        self._begin(self._connection, begin)
         try:
             result = work(self._connection)
             self._connection.execute("COMMIT")
@@ -89,6 +93,18 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
         return result
+
+    def _begin(self, connection: sqlite3.Connection, begin: str) -> None:
+        ends = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                connection.execute(begin)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                    raise
+                help_writer(Path(self._path))
+            else:
+                return
 
     def _told(self, error: Exception) -> UnavailableError:
         return UnavailableError(
