@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -78,7 +79,7 @@ class Field:
         self.observer.start()
 
     def close(self):
-        print(self.told())
+        say(self.told())
         self.observer.end()
         for runner in self.runners.values():
             runner.close()
@@ -198,6 +199,11 @@ class Field:
         return [runner.finished(240.0) for runner in self.runners.values()]
 
 
+def say(text):
+    """Tell what happens, for who looks for the cause of a failure."""
+    sys.stdout.write(f"{text}\n")
+
+
 def elapse(seconds):
     """Let something take its time."""
     wait_until(lambda: False, seconds, fail=False)
@@ -269,7 +275,7 @@ def test_rounds_of_faults(record_property, field, kind):
     run.moves_on()
     for number, fault in enumerate(faults):
         elapse(dice.uniform(0.0, 1.0))
-        print(f"round {number}: {fault} behind bar {run.last() // 60}")
+        say(f"round {number}: {fault} behind bar {run.last() // 60}")
         took = getattr(run, fault)(dice)
         struck[fault] += 1
         hand_overs[fault] += [] if took is None else [took]
@@ -277,7 +283,7 @@ def test_rounds_of_faults(record_property, field, kind):
     run.finish()
     counts = verdict(run)
     told = table(kind, struck, hand_overs, counts)
-    print(told)
+    say(told)
     record_property("told", told)
     assert counts == (0, 0, 0)
     times = [took for fault in OF_PRODUCER for took in hand_overs[fault]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import threading
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def ports_of(pid: int) -> set[int]:
     sockets = set()
     for name in Path(f"/proc/{pid}/fd").glob("*"):
         with contextlib.suppress(OSError):
-            sockets.add(os.readlink(name))
+            sockets.add(str(name.readlink()))
     ports = set()
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
