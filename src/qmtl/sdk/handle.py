@@ -80,6 +80,9 @@ class Handle:
             raise
         threading.Thread(target=self._run, args=(standing,), name="qmtl-run", daemon=True).start()
         self._began.wait()
+        self._check_begun()
+
+    def _check_begun(self) -> None:
         if self._failure is not None and not self._is_begun:
             self._unserved()
             raise self._failure
