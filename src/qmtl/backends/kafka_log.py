@@ -180,6 +180,7 @@ class _Writer:
         self._settings = {**_PRODUCER, **given}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
         self._producer: Producer | None = None
+        self._ended = threading.Event()
 
     async def send(self, messages: Sequence[_Message]) -> None:
         """Return when everything is acknowledged; raises KafkaException or TimeoutError."""
@@ -191,10 +192,11 @@ class _Writer:
         told: list[KafkaError | None] = []
         for message in messages:
             _produce(producer, message, told)
-        before = -1
-        while before < len(told) < len(messages):
-            before = len(told)
-            producer.flush(_ANSWER_S)
+        before, ends = 0, time.monotonic() + _ANSWER_S
+        while len(told) < len(messages) and time.monotonic() < ends and not self._ended.is_set():
+            producer.flush(_SLICE_S)
+            if len(told) > before:
+                before, ends = len(told), time.monotonic() + _ANSWER_S
         fault = next((error for error in told if error is not None), None)
         if fault is not None or len(told) < len(messages):
             producer.purge()
@@ -202,7 +204,8 @@ class _Writer:
         self._producer = producer
 
     async def close(self) -> None:
-        """End the producer, which has nothing unsent."""
+        """End the producer; an append that nobody waits for any more is given up."""
+        self._ended.set()
         self._producer = None
         self._thread.shutdown(wait=False)
 

@@ -19,6 +19,8 @@ from qmtl.wire.sessions import Attending, Beat, Join, Leave, NodeProgress, Stand
 _BEATS = 10
 #: A runner that has not been able to read or write for this share of the timeout stops beating: others can take over.
 _MUTE = 0.1
+#: Who leaves waits so long for a beat that is under way, in seconds.
+_LAST_BEAT_S = 0.5
 #: A user's function that runs for so long blocks its runner, in seconds.
 _BLOCKED_S = 2.0
 
@@ -85,7 +87,8 @@ class Heart(threading.Thread):
         ready, blocked = self._progress.ready(nodes), topics.get(self._progress.blocked(_BLOCKED_S), "")
         standing = self._session.attend(Beat(session_id, self._seen, changed, ready, blocked, dict(self._loop.refused)))
         self._told = now
-        if not standing.known:  # it expired, or the manager is another one: what is produced now goes on
+        if not standing.known and not self._ended.is_set():
+            # It expired, or the manager is another one: what is produced now goes on.
             standing = self._session.attend(structs.replace(self._session.join, holds=self._loop.held))
             self._told = {}
         self._take(standing)
@@ -97,12 +100,14 @@ class Heart(threading.Thread):
         if standing.roles is not None:
             self._loop.assign(standing.roles)
 
-    def end(self) -> None:
-        """Stop beating and leave: roles go to others at once."""
+    def end(self) -> bool:
+        """Stop beating and leave: roles go to others at once; return whether somebody has answered."""
         self._ended.set()
         if self.is_alive():
-            self.join(self.timeout_s)
+            self.join(_LAST_BEAT_S)
         try:
             self._session.attend(Leave(self._session.join.session_id))
         except ServiceError as error:
             _log.warning("could not leave in order; the session expires", why=error.message)
+            return False
+        return True

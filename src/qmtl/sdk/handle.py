@@ -268,10 +268,11 @@ class Handle:
     def _finish(self) -> Any:
         with self._finishing:
             if self._results is None:
-                self._heart.end()
+                has_left = self._heart.end()
                 self._watch.end()
                 is_over = self._loop.is_over or not self._is_wanted
-                self._release()
+                if has_left:  # else nobody answers, and what is known of us ends by itself
+                    self._release()
                 try:
                     self._results = self._made()
                 finally:
