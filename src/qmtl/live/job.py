@@ -24,12 +24,15 @@ class Job:
         Ids whose records are delivered.
     begin : int
         First bucket that is read, warm-up included, seconds UTC; ``NONE`` for everything.
+    varying : frozenset of str
+        Ids of nodes whose upstreams change while they run: what they emitted need not come again.
     """
 
     plan: Plan
     topics: Mapping[str, str]
     wanted: frozenset[str]
     begin: int = NONE
+    varying: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -346,7 +346,7 @@ class Machine(State):
                 continue
             if len(before) and int(before.ts[-1]) + self._nodes[node].node.interval > until:
                 continue
-            if not len(before):
+            if not len(before) or node in self.job.varying:
                 del self._before[node]
             elif before.ts[-1] in rows.ts:
                 del self._before[node]

@@ -61,17 +61,20 @@ class State:
         ).encoded()
 
     def _remember(self, memory: Memory) -> None:
-        self.readers |= {node: one.reader(self.job.topics[node]) for node, one in memory.topics.items()}
-        self._emitted = {node: one.sequence() for node, one in memory.private.items()}
+        """Take over what is remembered of nodes that are still there."""
+        topics = self.job.topics
+        self.readers |= {node: one.reader(topics[node]) for node, one in memory.topics.items() if node in topics}
+        self._emitted |= {node: one.sequence() for node, one in memory.private.items() if node in self._emitted}
         self.delivered |= memory.delivered
-        self._marks |= memory.marks
+        self._marks |= {node: mark for node, mark in memory.marks.items() if node in self._marks}
         self._through = min(self._marks.values(), default=NONE)
         self._waiting |= {node: [Rows.of(batch) for batch in parts] for node, parts in memory.waiting.items()}
         self.quarantined, self._faults = dict(memory.quarantined), dict(memory.faults)
         self._fields = dict(memory.fields)
         self.repairs |= {node: one.repairs() for node, one in memory.repairs.items()}
         self._revised = [(node, batch.revision, Rows.of(batch)) for node, batch in memory.revised]
-        self.computed, self.read = dict(memory.computed), dict(memory.read)
+        self.computed |= memory.computed
+        self.read |= memory.read
 
     @property
     def ours(self) -> set[str]:
