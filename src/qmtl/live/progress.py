@@ -65,12 +65,12 @@ class Progress:
             return "stalled", reason
         for source in self._inputs(node):
             if source in above and above[source].state in {"quarantined", "stalled"}:
-                return "stalled", f"waits for {self.labels[source]}, which is {above[source].state}"
+                return "stalled", f"waits for {self.label(source)}, which is {above[source].state}"
         if fact.last is not None:
             return "ready", ""
         if fact.done:
             return "warming", f"{fact.done} of {fact.need} bars"
-        return "waiting", f"no bar of {self.labels[fact.waits_for]} yet" if fact.waits_for else "no bar yet"
+        return "waiting", f"no bar of {self.label(fact.waits_for)} yet" if fact.waits_for else "no bar yet"
 
     def _inputs(self, node: str) -> Iterator[str]:
         for edge in self.loop.parts.job.plan.nodes[node].inputs:
@@ -96,6 +96,10 @@ class Progress:
         came = fact.done - pace.done
         return (fact.need - fact.done) * (now - pace.at) / came if came > 0 else None
 
+    def label(self, node: str) -> str:
+        """Return what people call a node; of somebody else's, where its queue is."""
+        return self.labels.get(node) or self.loop.parts.job.plan.nodes[node].node.label
+
     def interval(self, node: str) -> int:
         """Return the seconds of a node's buckets."""
         return self.loop.parts.job.plan.nodes[node].node.interval
@@ -108,12 +112,12 @@ class Progress:
     def user_nodes(self) -> list[str]:
         """Names of the nodes that are computed by functions of users."""
         plans = self.loop.parts.job.plan.nodes.items()
-        return sorted({self.labels[node] for node, plan in plans if plan.inputs and not plan.is_compiled})
+        return sorted({self.label(node) for node, plan in plans if plan.inputs and not plan.is_compiled})
 
     @property
     def faults(self) -> dict[str, str]:
         """Why nodes are quarantined, by name."""
-        return {self.labels[node]: reason for node, reason in [*self.loop.machine.quarantined.items()]}
+        return {self.label(node): reason for node, reason in [*self.loop.machine.quarantined.items()]}
 
     # ------------------------------------------------------------------------- of the whole run
 
@@ -147,7 +151,7 @@ class Progress:
             "until": None if self.loop.until is None else format_time(self.loop.until),
             "trouble": self.loop.trouble.reason,
             "late": self.loop.late,
-            "nodes": {self.labels[node]: self._told(node, one) for node, one in self.nodes().items()},
+            "nodes": {self.label(node): self._told(node, one) for node, one in self.nodes().items()},
         }
 
     def _told(self, node: str, one: NodeProgress) -> dict[str, Any]:
