@@ -51,7 +51,7 @@ class Cut(FaultProxy):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port, passing = writer.get_extra_info("peername")[1], asyncio.Event()
-        if not any(port in ports_of(pid) for pid in self._pids):
+        if not any(port in ports_of(pid) for pid in tuple(self._pids)):  # another thread changes them
             passing.set()
         self._held[port] = passing
         try:
