@@ -18,6 +18,13 @@ EMA, RSI, SMA = 20, 14, 50
 OVERBOUGHT = 70.0
 """W2: hold one unit while ema > sma and rsi < overbought."""
 
+FASTS, SLOWS = range(5, 25, 2), range(30, 80, 5)
+"""W4: a strategy for each pair of means; all read the same relative strength."""
+RATE = 1_000.0
+"""W4: bars a second."""
+SETTLED = 500
+"""W4: bars after which what began differently is the same; those before are not looked at."""
+
 WINDOW = 50
 """W6: bars in the window of the user's function."""
 

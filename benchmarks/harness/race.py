@@ -47,6 +47,8 @@ class Outcome:
     name: str
     bars: int
     runs_s: list[float] = field(default_factory=list)
+    told: list[dict[str, float]] = field(default_factory=list)
+    """What each turn has measured itself."""
     first_s: float | None = None
     """First call in a fresh process: compiling included."""
     peak_mb: float | None = None
@@ -93,11 +95,11 @@ class Worker:
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def go(self) -> float:
-        """One timed turn, s."""
+    def go(self) -> dict[str, float]:
+        """One timed turn: its ``seconds``, and what it has measured itself."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"go\n")
-        return float(self.hear()["seconds"])
+        return self.hear()
 
     def stop(self) -> None:
         """End the process and wait for it."""
@@ -121,7 +123,9 @@ def race(contenders: Sequence[Contender], data: Mapping[int, Path], bars: int, r
         for turn in range(repeats):
             for i in _rotated(list(workers), turn):
                 try:
-                    outcomes[i].runs_s.append(workers[i].go())
+                    told = workers[i].go()
+                    outcomes[i].runs_s.append(told.pop("seconds"))
+                    outcomes[i].told.append(told)
                 except ContenderError as failure:
                     outcomes[i].error = str(failure)
                     del workers[i]
