@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import threading
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -24,14 +25,16 @@ from qmtl.live.paper import Paper
 from qmtl.live.pending import Pending
 from qmtl.live.rows import Rows
 from qmtl.live.run_store import RunStore
-from qmtl.ports.record_log import RecordLog
+from qmtl.ports.record_log import Entry, RecordLog
 from qmtl.streams.feed import Feed
 from qmtl.telemetry.logs import logger
 
 #: Entries that one turn reads from all topics together.
 _ENTRIES = 64
-#: An idle loop looks for orders from outside at least so often, in seconds.
-_IDLE_S = 0.02
+#: An idle loop looks around at least so often, in seconds; what comes from outside wakes it.
+_IDLE_S = 0.5
+#: One that has been woken waits no longer than this, in seconds.
+_SOON_S = 0.01
 #: Facts for others are made anew at most so often, in seconds.
 _FACTS_S = 0.1
 #: Waits of a loop whose log does not answer, in seconds.
@@ -98,20 +101,31 @@ class Trouble:
 
 @dataclass(slots=True)
 class Pace:
-    """How often a loop commits: after so many bars, or so many seconds, whichever is first."""
+    """How often a loop commits: after so many bars, so many seconds, or an order, whichever is first.
+
+    But commits take no more than a ``share`` of the time: whoever is killed decides the same orders again.
+    """
 
     bars: int = 10_000
     seconds: float = 1.0
+    share: float = 0.04
     _bars: int = 0
     _at: float = field(default=0.0)
+    _not_before: float = field(default=0.0)
 
-    def is_due(self, bars: int, now: float) -> bool:
-        """Count delivered bars; say whether it is time."""
+    def is_due(self, now: float, *, has_orders: bool) -> bool:
+        """Say whether it is time, with something to commit."""
+        wanted = has_orders or self._bars >= self.bars or now - self._at >= self.seconds
+        return wanted and now >= self._not_before
+
+    def delivered(self, bars: int) -> None:
+        """Count bars."""
         self._bars += bars
-        if self._bars < self.bars and now - self._at < self.seconds:
-            return False
+
+    def committed(self, began: float, now: float) -> None:
+        """Note a commit, and how long it took."""
         self._bars, self._at = 0, now
-        return True
+        self._not_before = now + (now - began) / self.share
 
 
 class Loop:
@@ -128,12 +142,15 @@ class Loop:
         self._upstream = {node: parts.job.plan.streams(node) for node in parts.job.plan.nodes}
         self._pending = Pending(self._streams)
         self._roles: Mapping[str, int] | None = None
+        self._given: Mapping[str, int] = {}
+        self._next: Job | None = None
         self._stopping = threading.Event()
         self._home: asyncio.AbstractEventLoop | None = None
         self._patience: asyncio.Timeout | None = None
+        self._rest: asyncio.Timeout | None = None
         self._blank = {strategy_id: paper.snapshot() for strategy_id, paper in parts.papers.items()}
         self._spent: dict[str, int] = {}
-        self._due = False
+        self._has_news = False
         self._quiet = False
         self.trouble = Trouble()
         #: Since when the log has not said whether it has what was written; None when it has.
@@ -160,8 +177,14 @@ class Loop:
     # ---------------------------------------------------------------------------- from outside
 
     def assign(self, roles: Mapping[str, int]) -> None:
-        """Say which topics this runner produces, with their epochs; taken over at the next turn."""
+        """Say which topics this runner produces, with their epochs; taken over at the next turn, which is now."""
         self._roles = roles
+        self._soon(self._wake)
+
+    def replace(self, job: Job) -> None:
+        """Run another job of the same strategies from the next commit on; to be called in the loop's own thread."""
+        self._next = job
+        self._wake()
 
     @property
     def feeding(self) -> set[str]:
@@ -176,11 +199,19 @@ class Loop:
     def stop(self) -> None:
         """End after the current turn; a log that does not answer is not waited for."""
         self._stopping.set()
+        self._soon(self._hurry)
+
+    def _soon(self, call: Callable[[], None]) -> None:
         if self._home is not None:
             with contextlib.suppress(RuntimeError):  # it has ended
-                self._home.call_soon_threadsafe(self._hurry)
+                self._home.call_soon_threadsafe(call)
+
+    def _wake(self) -> None:
+        if self._rest is not None:
+            self._rest.reschedule(0.0)
 
     def _hurry(self) -> None:
+        self._wake()
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time() + _LAST_S)
 
@@ -217,6 +248,8 @@ class Loop:
         return True
 
     async def _turn(self) -> None:
+        if self._next is not None and await self._settled():
+            self._adopt(self._next)
         self._take_roles()
         self._tell()
         wants = self.machine.wants()
@@ -228,7 +261,7 @@ class Loop:
             self._begin_anew()
             return
         moved = self._deliver(step) or step.advanced or step.through is not None
-        if self._due:
+        if self._has_news and self._pace.is_due(self.parts.now(), has_orders=self._pending.has_orders):
             await self._settled()
         await self._read(self.machine.wants().reads, 0.0 if moved else wait_s)
 
@@ -238,9 +271,18 @@ class Loop:
         if now - self._told_at >= _FACTS_S:
             self.facts, self._told_at = facts(self.machine, self._upstream), now
 
+    def _adopt(self, job: Job) -> None:
+        """Go on with another job from the commit that was just made: all of it changes at one moment."""
+        self._next, self.parts = None, dataclasses.replace(self.parts, job=job)
+        self._streams = frozenset(stream.node_id for stream in job.plan.dag.streams)
+        self._upstream = {node: job.plan.streams(node) for node in job.plan.nodes}
+        self._begin_anew()
+        self._roles = self._roles or self._given
+
     def _take_roles(self) -> None:
         if self._roles is not None:
-            roles, self._roles = self._roles, None
+            self._given = roles = self._roles
+            self._roles = None
             unread = self._unread()
             void = {topic: epoch for topic, epoch in roles.items() if epoch <= self._spent.get(topic, 0)}
             self.refused = void | self.machine.assign({t: epoch for t, epoch in roles.items() if t not in void})
@@ -305,7 +347,7 @@ class Loop:
 
         What was written under the epochs of now may be in topics or not; so they are given back for newer ones.
         """
-        self._pending, self._due, self.writing_since = Pending(self._streams), False, None
+        self._pending, self._has_news, self.writing_since = Pending(self._streams), False, None
         self._spent |= self.machine.holds
         self.refused = {**self.refused, **self.machine.holds}
         self.machine = self._resumed()
@@ -341,11 +383,8 @@ class Loop:
 
     async def _read(self, wanted: Mapping[str, int], wait_s: float) -> bool:
         """Take what topics have; return whether everything had to begin anew for it."""
-        if not wanted:
-            await asyncio.sleep(wait_s)
-            return False
-        found = await self._told(self.parts.log.read(wanted, _ENTRIES, wait_s))
-        self._quiet = found is not None and not found
+        found = await self._found(wanted, wait_s)
+        self._quiet = found is not None and not found and (self._quiet or bool(wanted))
         if found:
             unread = self._unread()
             self.machine.take(found)
@@ -353,6 +392,21 @@ class Loop:
         if found is None:
             await asyncio.sleep(_FIRST_S)
         return False
+
+    async def _found(self, wanted: Mapping[str, int], wait_s: float) -> Mapping[str, Sequence[Entry]] | None:
+        """Wait for entries, but not when something comes from outside."""
+        if self._roles is not None or self._stopping.is_set():
+            wait_s = min(wait_s, _SOON_S)
+        try:
+            async with asyncio.timeout(None) as self._rest:
+                if wanted:
+                    return await self._told(self.parts.log.read(wanted, _ENTRIES, wait_s))
+                await asyncio.sleep(wait_s)
+        except TimeoutError:
+            pass  # woken
+        finally:
+            self._rest = None
+        return {}
 
     async def _told(self, call: Awaitable[T]) -> T | None:
         """Return what the log answers, or None when it does not: that is said, and tried again later."""
@@ -373,7 +427,7 @@ class Loop:
     # ------------------------------------------------------------------------------- delivering
 
     def _deliver(self, step: Step) -> bool:
-        """Hand records over; return whether there were any. Orders are committed at once."""
+        """Hand records over; return whether there were any."""
         if step.through is None and not step.revised and not step.delivered:
             return False
         for node, rows in step.delivered.items():
@@ -383,8 +437,8 @@ class Loop:
         for strategy_id, paper in self.parts.papers.items():  # one may be further than another
             through = self.machine.through((paper.terms.stream_id, paper.terms.node_id))
             self._pending.traded(strategy_id, paper.take(step.delivered, through))
-        bars = sum(map(len, step.delivered.values()))
-        self._due = self._pace.is_due(bars, self.parts.now()) or self._pending.has_orders or self._due
+        self._pace.delivered(sum(map(len, step.delivered.values())))
+        self._has_news = True
         return bool(step.delivered or step.revised)
 
     def _check(self, node: str, rows: Rows) -> None:
@@ -403,11 +457,13 @@ class Loop:
 
     def commit(self) -> None:
         """Write what is pending with a checkpoint, in one transaction."""
+        began = self.parts.now()
         papers = {strategy_id: paper.snapshot() for strategy_id, paper in self.parts.papers.items()}
         checkpoint = Checkpoint(self.machine.snapshot(), papers, self.through)
         self.parts.store.commit(self._pending.commit(checkpoint.encoded()))
         self.facts = facts(self.machine, self._upstream)
-        self._pending, self._due = Pending(self._streams), False
+        self._pending, self._has_news = Pending(self._streams), False
+        self._pace.committed(began, self.parts.now())
 
 
 def _differing(frame: Frame, rows: Rows) -> int | None:

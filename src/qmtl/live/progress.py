@@ -45,13 +45,17 @@ class Progress:
 
     def nodes(self) -> dict[str, NodeProgress]:
         """Return how each node is, by id."""
-        facts, blocked = self.loop.facts, self.blocked(0.0)
+        job, blocked = self.loop.parts.job, self.blocked(0.0)
+        # What is known may be of the job before this one.
+        facts = {node: fact for node, fact in self.loop.facts.items() if node in job.plan.nodes}
         made: dict[str, NodeProgress] = {}
         for node, fact in facts.items():
             state, reason = self._state(node, fact, blocked, made)
             made[node] = NodeProgress(
                 state, fact.last, fact.done, fact.need, fact.epoch, reason, self._eta(node, fact, state)
             )
+        for node in job.varying - job.plan.nodes.keys():
+            made[node] = NodeProgress("waiting", reason="no queue matches its tag query yet")
         return made
 
     def _state(self, node: str, fact: Facts, blocked: str, above: Mapping[str, NodeProgress]) -> tuple[NodeState, str]:
@@ -126,7 +130,7 @@ class Progress:
         return [
             strategy_id
             for strategy_id, ids in self.strategies.items()
-            if all(nodes[node].bucket is not None for node in ids if node in nodes)
+            if all(node in nodes and nodes[node].bucket is not None for node in ids)
         ]
 
     def _busy_s(self) -> float:
@@ -166,5 +170,5 @@ class Progress:
             "epoch": one.epoch,
             "last": None if one.bucket is None else format_time(one.bucket),
             "lag_s": None if one.bucket is None else max(0.0, self.clock() - one.bucket - self.interval(node)),
-            **self.counts()[node],
+            **self.counts().get(node, {"computed": 0, "read": 0}),
         }

@@ -142,12 +142,13 @@ def result_of(built: Built, made: Computed) -> Result:
     span = _clipped(made.request.span, streams)
     names = {label: i for i, label in built.dag.labels().items()} | dict(built.dag.names)
     shown = {name: _output(i, made, span) for name, i in names.items() if i in made.outputs or i in made.bound}
-    symbols = {name: made.plan.nodes[i].symbols for name, i in names.items()}
+    planned = {name: i for name, i in names.items() if i in made.plan.nodes}
+    symbols = {name: made.plan.nodes[i].symbols for name, i in planned.items()}
     result = Result(
         strategy=built.name,
         outputs=Outputs(shown, symbols),
         node_ids=names,
-        warmup={name: made.plan.warmup(i) for name, i in names.items()},
+        warmup={name: made.plan.warmup(i) for name, i in planned.items()},
         gaps=[vars(gap) for bound in streams.values() for gap in bound.gaps],
         provenance=_provenance(built, streams, span, made),
         graph=document(built.dag),

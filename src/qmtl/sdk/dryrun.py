@@ -17,11 +17,12 @@ from qmtl.calendars import Calendar
 from qmtl.errors import RefusedError, ServiceError, UsageError
 from qmtl.graph.dag import Dag
 from qmtl.interval import Span
-from qmtl.sdk.backtest import kept_of, stream_names, trade_of, union_of
+from qmtl.sdk.backtest import kept_of, stream_names, trade_of
 from qmtl.sdk.feeds import Feeds, open_feeds
 from qmtl.sdk.stack import Stack
 from qmtl.sdk.strategy import Built
 from qmtl.sdk.submission import submit_built
+from qmtl.sdk.tag_queries import Resolved, resolved
 from qmtl.sdk.trade import TARGET_KINDS, traded_stream
 from qmtl.wire.client import GatewayClient, Mapped
 
@@ -64,7 +65,7 @@ class Prepared:
 
     strategies: Sequence[Built]
     request: Request
-    union: Dag
+    resolved: Resolved
     feeds: Feeds
     plan: Plan
     client: GatewayClient
@@ -83,14 +84,18 @@ class Prepared:
     @property
     def wanted(self) -> frozenset[str]:
         """Ids of nodes whose records are kept: those with a name, targets and streams, as in a back-test."""
-        streams = {stream.node_id for stream in self.union.streams}
+        streams = {stream.node_id for built in self.strategies for stream in built.dag.streams}
         return frozenset(streams.union(*(kept_of(built) for built in self.strategies)))
 
-    def job(self) -> Job:
-        """Return what the machine runs."""
+    def job(self, resolved: Resolved | None = None) -> Job:
+        """Return what the machine runs, with the upstreams that tag queries have now."""
         from qmtl.live.machine import Job
 
-        return Job(self.plan, self.topics, self.wanted)
+        found = resolved or self.resolved
+        plan = self.plan if resolved is None else plan_of(found.dag, self.feeds)
+        topics = {node: topic for node, topic in self.topics.items() if node in plan.nodes}
+        topics |= {queue.node_id: queue.topic for queue in found.queues}
+        return Job(plan, topics, self.wanted & plan.nodes.keys(), varying=found.varying)
 
     @property
     def topics(self) -> dict[str, str]:
@@ -100,7 +105,7 @@ class Prepared:
     @property
     def labels(self) -> dict[str, str]:
         """What people call each node."""
-        return self.union.labels()
+        return {node: label for built in reversed(self.strategies) for node, label in built.dag.labels().items()}
 
     @property
     def nodes_by_strategy(self) -> dict[str, list[str]]:
@@ -171,10 +176,10 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
     from qmtl.sdk.run_folder import RunFolder
 
     check_orders(strategies, request)
-    union = union_of(strategies)
+    begun = resolved(strategies, ())
     feeds = asyncio.run(
         open_feeds(
-            union,
+            begun.dag,
             stream_names(strategies),
             request.data,
             span=request.span,
@@ -200,12 +205,12 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
         feeds.close()
         raise
     return Prepared(
-        strategies, request, union, feeds, _plan(union, feeds), client, placed, place.path, stack, uuid.uuid4().hex,
-        place, accounts,
+        strategies, request, begun, feeds, plan_of(begun.dag, feeds), client, placed, place.path, stack,
+        uuid.uuid4().hex, place, accounts,
     )  # fmt: skip
 
 
-def _plan(union: Dag, feeds: Feeds) -> Plan:
+def plan_of(union: Dag, feeds: Feeds) -> Plan:
     """Return the plan of everything, with the fields that the feeds have."""
     from qmtl.engine.plan import Plan
 

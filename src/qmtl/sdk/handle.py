@@ -17,10 +17,13 @@ from qmtl.live.loop import Loop, Parts
 from qmtl.live.progress import Progress
 from qmtl.live.watch import Watch
 from qmtl.sdk.dryrun import Prepared, host, prepare
+from qmtl.sdk.tag_queries import queries
+from qmtl.sdk.upstreams import Upstreams
 from qmtl.telemetry.metrics import Metrics, Served
 from qmtl.wire.sessions import Join, Standing
 
 if TYPE_CHECKING:
+    from qmtl.ports.record_log import RecordLog
     from qmtl.report.result import Result
     from qmtl.sdk.dryrun import Request
     from qmtl.sdk.strategy import Built
@@ -71,6 +74,8 @@ class Handle:
         self._finishing = threading.Lock()
         self._is_begun = False
         self._trace = _traceparent()
+        asked = queries(prepared.strategies)
+        self._upstreams = Upstreams(prepared, asked) if asked else None
         self._session = Session(self._join(), prepared.client.attend)
         self._began = threading.Event()
         try:
@@ -151,8 +156,21 @@ class Handle:
             self._watch.start()
             self._is_begun = True
             self._began.set()
+            if self._upstreams is not None:
+                await self._followed(self._upstreams, await open_log(standing.broker_url))
+            else:
+                await self._loop.run()
+        finally:
+            await log.close()
+
+    async def _followed(self, upstreams: Upstreams, log: RecordLog) -> None:
+        """Run the loop, and beside it follow what tag queries match."""
+        following = asyncio.create_task(upstreams.follow(self._loop, log))
+        try:
             await self._loop.run()
         finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
             await log.close()
 
     # -------------------------------------------------------------------------------- the face
@@ -295,11 +313,13 @@ class Handle:
         from qmtl.sdk.live_result import assemble
 
         made = self._prepared
+        if self._upstreams is not None:
+            made = replace(made, plan=self._upstreams.plan())
         session, counts = {"session_id": made.session_id, "gateway": made.client.url}, self._progress.counts()
         results = []
         for built, one, account in zip(made.strategies, made.placed, made.account_ids, strict=True):
             labels, kept = built.dag.labels(), replace(one, strategy_id=account)
-            nodes = {name: counts[node] for node, name in labels.items()}
+            nodes = {name: counts[node] for node, name in labels.items() if node in counts}
             result = assemble(built, made, kept, self._store, nodes, session)
             faults = {name: why for name, why in self.faults.items() if name in labels.values()}
             result.provenance.update({"strategy_id": one.strategy_id, **({"faults": faults} if faults else {})})

@@ -85,7 +85,7 @@ def _computed(built: Built, plan: Plan, record: RunRecord, bound: Mapping[str, B
     nodes = kept_of(built) - bound.keys()
     return Computed(
         plan=plan,
-        outputs={k: as_output(record.outputs(k), plan.nodes[k]) for k in nodes},
+        outputs={k: as_output(record.outputs(k), plan.nodes[k]) for k in nodes if k in plan.nodes},
         bound=bound,
         prints={k: one.frame.fingerprint() for k, one in bound.items()},
         request=wanted,

@@ -22,6 +22,7 @@ from qmtl.sdk.deviation import Deviation, of_account, of_arrivals, of_files, of_
 from qmtl.sdk.live_result import rebuilt, terms_of
 from qmtl.sdk.loader import load_strategy
 from qmtl.sdk.replay import batch, first_emitted, in_order_of_arrival, misplaced
+from qmtl.sdk.tag_queries import queries
 
 if TYPE_CHECKING:
     from qmtl.engine.plan import Plan
@@ -114,6 +115,11 @@ def _opened(result: Result, record: RunRecord, address: str | None) -> _Run:
     if place is None:
         raise UsageError("the run does not say where its strategy is", hint="say it: --strategy FILE:CLASS")
     built = load_strategy(place).build()
+    if queries([built]):
+        raise UsageError(
+            f"{built.name} reads queues of other strategies by tag, and those are not recorded with the run",
+            hint="certify the strategies that compute them; what reads them cannot be replayed alone",
+        )
     names = {label: i for i, label in built.dag.labels().items()} | dict(built.dag.names)
     for name in sorted(names.keys() | result.node_ids.keys()):
         ran, now = result.node_ids.get(name, "absent"), names.get(name, "absent")

@@ -1,0 +1,102 @@
+"""A tag query of a live run takes queues of other strategies as upstreams when they come, and lets them go."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmtl.report.result import Result
+from stack.runners import DryRun
+from stack.waiting import wait_until
+
+pytestmark = pytest.mark.timeout(180)
+
+STRATEGIES = """
+from qmtl.indicators import sma
+from qmtl.sdk import Node, Strategy, StreamInput, TagQueryNode
+
+
+class Momentum(Strategy):
+    period = 5
+
+    def setup(self):
+        price = StreamInput(tags=["BTC", "price"], interval="1m", name="price")
+        self.add_nodes([price, sma(price.close, self.period, name="mean", tags=["momentum"])])
+
+
+class Slower(Momentum):
+    period = 9
+
+
+def total(view):
+    return {"count": float(len(list(view))), "sum": float(sum(view.array(node, "value")[-1] for node in view))}
+
+
+class Ensemble(Strategy):
+    def setup(self):
+        price = StreamInput(tags=["BTC", "price"], interval="1m", name="price")
+        found = TagQueryNode(["momentum"], interval="1m", period=3, name="found")
+        schema = {"count": "float64", "sum": "float64"}
+        self.add_nodes([price, Node(input=found, compute_fn=total, name="total", schema=schema)])
+"""
+
+
+@pytest.fixture
+def run(world, tmp_path, real_data):
+    file = tmp_path / "strategies.py"
+    file.write_text(STRATEGIES)
+    made = []
+
+    def start(name):
+        data = {"price": real_data("BTC-PERP-1m.parquet")}
+        made.append(DryRun(world, f"{file}:{name}", data, tmp_path / name, "--speed=1200x"))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def total_of(world, ensemble):
+    found = world.run("status", ensemble)
+    return next(one for one in found["nodes"] if one["name"] == "total")
+
+
+def test_upstreams_come_and_go(world, run, tmp_path):
+    ensemble = run("Ensemble")
+    named = {one["name"]: one["strategy_id"] for one in world.run("status")["strategies"]}
+    waits = wait_until(lambda: (one := total_of(world, named["Ensemble"]))["state"] and one, 30)
+    assert (waits["state"], waits["last_bucket"]) == ("waiting", None)
+
+    momentum = run("Momentum")
+    first = wait_until(lambda: (one := total_of(world, named["Ensemble"]))["last_bucket"] and one, 60)
+    assert first["state"] == "ready"
+    slower = run("Slower")
+    named |= {one["name"]: one["strategy_id"] for one in world.run("status")["strategies"]}
+    wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0), 60)
+    world.run("stop", named["Slower"])
+    slower.finished()
+    wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 1.0, after=2.0), 60)
+    for one in (momentum, ensemble):
+        one.process.terminate()
+        one.finished(code=143)
+
+    total = Result.load(tmp_path / "Ensemble").outputs["total"]
+    changes = total["count"][total["count"].diff() != 0].tolist()
+    assert changes == [1.0, 2.0, 1.0]
+    assert (total.index.to_series().diff().dropna() == 60).all()  # no bar was missed when they came and went
+    mean = Result.load(tmp_path / "Momentum").outputs["mean"]["value"]
+    alone = total[total["count"] == 1.0]["sum"]
+    both = alone.index.intersection(mean.index)
+    assert len(both) > 10
+    assert (alone[both] == mean[both]).all()
+
+
+def _has_counted(path, count, after=None):
+    from qmtl.live.run_record import RunRecord
+
+    record = RunRecord(path)
+    rows = [rows for node in record.nodes for _, rows in record.parts(node) if "count" in rows.fields]
+    record.close()
+    seen = [value for part in rows for value in part.values[part.fields.index("count")][:, 0].tolist()]
+    return count in seen if after is None else after in seen and seen[-1] == count
