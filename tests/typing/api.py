@@ -12,6 +12,7 @@ from qmtl.indicators import ema, macd, sma
 from qmtl.interval import Span, parse_interval
 from qmtl.report.result import Result
 from qmtl.sdk import CacheView, Costs, Node, Runner, Strategy, StreamInput, TagQueryNode, WebSocketClient
+from qmtl.sdk.handle import Handle
 from qmtl.sdk.trade import target_position, target_weight
 from qmtl.transforms import crossover, lag, resample
 
@@ -60,3 +61,22 @@ async def listen() -> None:
     async for event in client.events():
         assert_type(event.type, str)
     await client.close()
+
+
+def run_live(frame: pd.DataFrame) -> None:
+    handle = Runner.dryrun(
+        Typed, data={"price": frame}, speed="60x", until_end=True, out="out", metrics_port=0, memory_limit=2_000.0
+    )
+    assert_type(handle, Handle)
+    assert_type(handle.strategy_ids, list[str])
+    assert_type(handle.faults, dict[str, str])
+    assert_type(handle.resumed_from, int | None)
+    assert_type(handle.metrics_url, str | None)
+    handle.wait(timeout_s=10.0).report("report.html")
+    assert_type(Runner.live([Typed, Typed], data={"price": frame}, speed=2.0), Handle)
+
+
+async def run_live_inside_a_loop(frame: pd.DataFrame) -> None:
+    handle = await Runner.dryrun_async(Typed, data={"price": frame})
+    assert_type(handle, Handle)
+    await handle.stop_async(timeout_s=4.0)

@@ -82,9 +82,9 @@ class Stage:
 
     def echo(self):
         """Append what the machine emits to its topics, and let it read that; then it computes what is complete."""
-        self.machine.wants()
         for topic, batch in self.machine.outbox:
             self.positions[topic] += 1
+            self.machine.wants()  # what it has not asked for it passes over
             self.machine.take({topic: [Entry(self.positions[topic], batch)]})
         self.machine.outbox.clear()
 
