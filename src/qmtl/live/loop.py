@@ -20,6 +20,7 @@ from qmtl.frame import Frame
 from qmtl.interval import format_time
 from qmtl.live.checkpoint import Checkpoint
 from qmtl.live.facts import facts
+from qmtl.live.late import Late
 from qmtl.live.machine import CAPACITY, Job, Machine, Step
 from qmtl.live.paper import Paper
 from qmtl.live.pending import Pending
@@ -158,7 +159,7 @@ class Loop:
         #: When the computation that runs now began; None between computations.
         self.busy_since: float | None = None
         self.through: int | None = None
-        self.late = 0
+        self.late = Late()
         #: Topics whose log knows a newer epoch than the one that was given.
         self.refused: Mapping[str, int] = {}
         self.machine = self._resumed()
@@ -221,18 +222,27 @@ class Loop:
         if self.until is None:
             return False
         if self.through is not None and self.through >= self.until:
-            return True
+            return self._is_calm
         sound = self.parts.job.wanted - self.machine.broken
         if not self._quiet or len(sound) == len(self.parts.job.wanted):
             return False
-        return not sound or self.machine.through(sound) >= self.until
+        return (not sound or self.machine.through(sound) >= self.until) and self._is_calm
+
+    @property
+    def _is_calm(self) -> bool:
+        """Whether no repair is on its way: what came late here or elsewhere has reached all that rests on it."""
+        machine = self.machine
+        if not machine.is_settled or any(self.late.waits(stream) for stream in machine.ours):
+            return False
+        may_come = any(feed.repairs for feed in self.parts.feeds.values()) or machine.is_repaired
+        return self._quiet or not may_come or machine.ours.issuperset(self._streams)
 
     # -------------------------------------------------------------------------------- running
 
     async def run(self) -> None:
         """Run until the end; what was delivered is committed then."""
         self._home = asyncio.get_running_loop()
-        while not (self._stopping.is_set() or (self.is_over and await self._settled())):
+        while not (self._stopping.is_set() or (self.is_over and await self._settled() and self.is_over)):
             await self._turn()
         if self._stopping.is_set():
             await self._settled()
@@ -240,9 +250,6 @@ class Loop:
     async def _settled(self) -> bool:
         """Commit; return False if what was delivered has to be done again, or nobody says that it stands."""
         if not await self._confirm():
-            return False
-        if not await self._append():
-            self._begin_anew()
             return False
         self.commit()
         return True
@@ -300,16 +307,10 @@ class Loop:
                 rows = None if arrived.bars is None else of_frame(arrived.bars)
                 self.machine.feed(node, rows, arrived.through)
             if arrived.late is not None:  # of buckets that these bars have sealed, too
-                self._take_late(node, feed, arrived.late)
+                self.late.put(node, of_frame(arrived.late), repairs=feed.repairs)
+            self.late.send(node, self.machine.repair)
             wait_s = 0.0 if arrived.bars is not None else min(wait_s, arrived.wait_s)
         return wait_s
-
-    def _take_late(self, node: str, feed: Feed, late: Frame) -> None:
-        rows = of_frame(late)
-        self.late += len(rows)
-        self._pending.late(node, rows)
-        if feed.repairs:
-            self.machine.repair(node, rows)
 
     def _step(self) -> Step:
         self.busy_since = self.parts.now()
@@ -319,10 +320,13 @@ class Loop:
             self.busy_since = None
 
     async def _append(self) -> bool:
-        """Write what the machine emits; return False if what it computed rests on a stream that another produces."""
+        """Write what the machine emits; return False if what it computed has to be done again.
+
+        It rests on a stream that another produces, or on records that topics say otherwise.
+        """
         attempt = 0
         self.writing_since = self.parts.now() if self.machine.outbox else None
-        while self.machine.outbox:
+        while self.machine.outbox and not self.machine.is_stale:
             batches = [*self.machine.outbox]
             if self.parts.trace:
                 batches = [(topic, replace(batch, trace=self.parts.trace)) for topic, batch in batches]
@@ -340,7 +344,7 @@ class Loop:
                 if streams:
                     return False
         self.writing_since = None
-        return True
+        return not self.machine.is_stale
 
     def _begin_anew(self) -> None:
         """Forget what is not committed: it may rest on bars that nobody else has seen.
@@ -350,6 +354,7 @@ class Loop:
         self._pending, self._has_news, self.writing_since = Pending(self._streams), False, None
         self._spent |= self.machine.holds
         self.refused = {**self.refused, **self.machine.holds}
+        self.late.again()
         self.machine = self._resumed()
 
     def _unread(self) -> set[str]:
@@ -360,18 +365,20 @@ class Loop:
         return {n for n in machine.ours & self._streams if machine.readers[n].sequence.last < machine.known(n).last}
 
     def _check_lost(self, unread: Collection[str]) -> bool:
-        """Begin anew if such a stream is another's by now; return whether it is."""
-        lost = not self.machine.ours.issuperset(unread)
+        """Begin anew if such a stream is another's by now, or topics say what was not delivered; return whether."""
+        lost = self.machine.is_stale or not self.machine.ours.issuperset(unread)
         if lost:
             self._begin_anew()
         return lost
 
     async def _confirm(self) -> bool:
-        """Read back what was written of streams: only then it stands; return False if it does not."""
+        """Read back what was written: only then it stands; return False if it does not, or nobody says so yet."""
         self.writing_since = self.parts.now()
-        while self._unread():
-            if self._stopping.is_set() and self.trouble.reason:
+        while not self.machine.is_confirmed:
+            if not await self._append() or (self._stopping.is_set() and self.trouble.reason):
                 self._begin_anew()
+                return False
+            if self.machine.is_in_doubt:
                 return False
             seeks = self.machine.wants().seeks
             if seeks:
@@ -460,6 +467,8 @@ class Loop:
         began = self.parts.now()
         papers = {strategy_id: paper.snapshot() for strategy_id, paper in self.parts.papers.items()}
         checkpoint = Checkpoint(self.machine.snapshot(), papers, self.through)
+        for stream, rows in self.late.committed():
+            self._pending.late(stream, rows)
         self.parts.store.commit(self._pending.commit(checkpoint.encoded()))
         self.facts = facts(self.machine, self._upstream)
         self._pending, self._has_news = Pending(self._streams), False
