@@ -2,80 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import pytest
 
 from qmtl.report.compare import compare
 from qmtl.report.result import Result
 from qmtl.sdk import Runner
 from qmtl.sdk.loader import load_strategy
+from qmtl.wire.client import GatewayClient
+from stack.observer import Observer, named_topics
 from stack.runners import DryRun
+from stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 
-STRATEGIES = """
-from qmtl.indicators import ema, sma
-from qmtl.sdk import Node, Strategy, StreamInput
-from qmtl.sdk.trade import target_position, target_weight
-
-
-def spread(view):
-    bar = view.latest("price")
-    return {"spread": bar["high"] - bar["low"]}
-
-
-class A(Strategy):
-    def setup(self):
-        price = StreamInput(tags=["BTC", "price"], interval="1m", name="price")
-        mean = sma(price.close, 50, name="mean")
-        fast = sma(price.close, 10, name="fast")
-        self.add_nodes([price, mean, fast, target_position(fast > mean, price=price, size=1.0, name="position")])
-
-    def define_execution(self):
-        self.set_target("position")
-
-
-class B(Strategy):
-    def setup(self):
-        price = StreamInput(tags=["BTC", "price"], interval="1m", name="price")
-        mean = sma(price.close, 50, name="mean")
-        trend = ema(price.close, 20, name="trend")
-        spreads = Node(input={"price": price}, compute_fn=spread, name="spread", schema={"spread": "float64"})
-        weight = target_weight(trend > mean, price=price, weight=0.5, name="weight")
-        self.add_nodes([price, mean, trend, spreads, weight])
-
-    def define_execution(self):
-        self.set_target("weight")
-"""
+STRATEGIES = Path(__file__).with_name("strategies") / "shared.py"
+A, B = f"{STRATEGIES}:A", f"{STRATEGIES}:B"
+#: What all of them have, and how many bars pass before its first record.
+SHARED = {"price": 0, "mean": 49}
+#: A thousand bars a second.
+FAST = "--speed=60000x"
 
 
 @pytest.fixture
-def file(tmp_path):
-    made = tmp_path / "strategies.py"
-    made.write_text(STRATEGIES)
-    return made
+def bars(real_data, tmp_path):
+    """Return a function that makes a file with so many bars."""
+
+    def get(count):
+        made = tmp_path / "bars.parquet"
+        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(count).to_parquet(made)
+        return made
+
+    return get
 
 
 @pytest.fixture
-def bars(real_data):
-    return real_data("BTC-PERP-1m.parquet")
+def dryrun(world, tmp_path):
+    """Return a function that makes dry-runs, closed in the end."""
+    made = []
+
+    def get(addresses, bars, name, *more):
+        made.append(DryRun(world, addresses, {"price": bars}, tmp_path / name, "--until-end", *more))
+        return made[-1]
+
+    yield get
+    for one in made:
+        one.close()
 
 
-def equal_to_backtest(file, name, bars, out):
-    expected = Runner.backtest(load_strategy(f"{file}:{name}"), data={"price": bars})
-    found = compare(expected, Result.load(out))
-    return found.equal or found.first_difference
+def together(runs: Sequence[DryRun]) -> None:
+    """Start them all at once."""
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(DryRun.start, runs))
 
 
-def test_two_processes_share_a_node_and_equal_their_backtests(world, file, bars, tmp_path):
-    runs = {name: DryRun(world, f"{file}:{name}", {"price": bars}, tmp_path / name, "--speed=max", "--until-end")
-            for name in "AB"}
-    for run in runs.values():
-        run.start()
-    told = {name: run.finished() for name, run in runs.items()}
-    for name in runs:
-        assert equal_to_backtest(file, name, bars, tmp_path / name) is True
-    total = 45_031
-    for node in ("price", "mean"):
-        counts = [told[name]["bars"][node] for name in runs]
-        computed = [one["computed"] for one in counts]
-        assert sum(computed) == total - (49 if node == "mean" else 0), counts
+def equal(address, bars, out):
+    found = compare(Runner.backtest(load_strategy(address), data={"price": bars}), Result.load(out))
+    return found.equal or (address, found.first_difference)
+
+
+def each_once(counts: Sequence[Mapping[str, Any]], bars: int, producers: Mapping[str, int]) -> None:
+    """Every bar of a shared node was computed by one process; so many of them computed any."""
+    for node, before in SHARED.items():
+        computed = [one[node]["computed"] for one in counts]
+        assert sum(computed) == bars - before, (node, counts)
+        assert sum(map(bool, computed)) == producers[node], (node, counts)
+
+
+def test_two_processes_share_a_node_and_equal_their_backtests(dryrun, bars):
+    data = bars(10_000)
+    runs = {A: dryrun(A, data, "a", "--speed=max"), B: dryrun(B, data, "b", "--speed=max")}
+    together([*runs.values()])
+    told = [run.finished() for run in runs.values()]
+    each_once([one["bars"] for one in told], 10_000, {"price": 1, "mean": 1})
+    for address, run in runs.items():
+        assert equal(address, data, run.out) is True
+
+
+def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, bars):
+    data = bars(5_000)
+    runs = [dryrun(A, data, name, FAST) for name in ("once", "twice")]
+    together(runs)
+    told = [run.finished() for run in runs]
+    assert told[0]["strategy_id"] == told[1]["strategy_id"]
+    assert told[0]["session_id"] != told[1]["session_id"]
+    for node, before in {**SHARED, "fast": 9, "position": 49}.items():
+        assert sum(one["bars"][node]["computed"] for one in told) == 5_000 - before, (node, told)
+    for run in runs:
+        assert equal(A, data, run.out) is True
+
+
+def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars):
+    data = bars(10_000)
+    first, late, last = (dryrun(address, data, name, FAST) for address, name in ((A, "first"), (B, "late"), (A, "last")))
+    first.start()
+    client = GatewayClient(world.url, "")
+    mean = named_topics(client)["mean"]
+    observer = Observer.at(client, [mean])
+    wait_until(lambda: sum(map(len, observer.buckets[mean])) > 1_000, 30.0)
+    late.start()
+    told = [first.finished(), late.finished()]
+    observer.end()
+    each_once([one["bars"] for one in told], 10_000, {"price": 1, "mean": 1})
+    assert told[1]["bars"]["mean"]["read"] == 10_000 - 49
+    last.start()  # when all the others have ended
+    told = last.finished()
+    for node, before in {**SHARED, "fast": 9, "position": 49}.items():
+        assert told["bars"][node] == {"computed": 0, "read": 10_000 - before}
+    for address, run in ((A, first), (B, late), (A, last)):
+        assert equal(address, data, run.out) is True
+
+
+def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, bars):
+    data = bars(2_000)
+    addresses = [f"{STRATEGIES}:S{number:02}" for number in range(100)]
+    runs = [dryrun(" ".join(addresses[n : n + 10]), data, f"p{n}", "--speed=6000x") for n in range(0, 100, 10)]
+    together(runs)
+    told = [run.finished(200.0)["strategies"] for run in runs]
+    counts = [strategies[0]["bars"] for strategies in told]
+    each_once(counts, 2_000, {"price": 1, "mean": 1})
+    strategies = [one for process in told for one in process]
+    assert len({one["strategy_id"] for one in strategies}) == 100
+    for number, one in enumerate(strategies):
+        assert one["bars"]["own"] == {"computed": 2_000 - 50 - number, "read": 0}
+    for number in range(0, 100, 9):
+        out = runs[number // 10].out / f"S{number:02}"
+        assert equal(addresses[number], data, out) is True

@@ -14,6 +14,8 @@ from qmtl.backends.connect import open_log
 from qmtl.errors import UnavailableError
 from qmtl.live.sequence import Sequence
 from qmtl.ports.record_log import Entry
+from qmtl.wire.client import GatewayClient
+from qmtl.wire.sessions import Beat
 
 
 class Seen(NamedTuple):
@@ -30,6 +32,12 @@ class Counts(NamedTuple):
     disordered: int
 
 
+def named_topics(client: GatewayClient) -> dict[str, str]:
+    """Return the topic of every node that has a name."""
+    nodes = [node for one in client.strategies() for node in client.strategy(one["strategy_id"])["nodes"]]
+    return {node["name"]: node["topic"] for node in nodes if node["name"]}
+
+
 class Observer(threading.Thread):
     """Reads topics in a thread of its own until it is ended; ``url`` is the log's."""
 
@@ -37,10 +45,17 @@ class Observer(threading.Thread):
         super().__init__(name="observer", daemon=True)
         self._url, self.topics = url, topics
         self._sequences = {topic: Sequence() for topic in topics}
-        self._buckets: dict[str, list[np.ndarray]] = {topic: [] for topic in topics}
+        self.buckets: dict[str, list[np.ndarray]] = {topic: [] for topic in topics}
         self.seen: dict[str, list[Seen]] = {topic: [] for topic in topics}
         self._positions = dict.fromkeys(topics, 0)
         self._ended = threading.Event()
+
+    @classmethod
+    def at(cls, client: GatewayClient, topics: list[str]) -> Observer:
+        """Return one that reads already, where a Gateway says that topics are."""
+        made = cls(client.attend(Beat("observer")).broker_url, topics)
+        made.start()
+        return made
 
     def run(self) -> None:
         asyncio.run(self._read())
@@ -61,7 +76,7 @@ class Observer(threading.Thread):
         self._positions[topic] = entry.next
         rows = self._sequences[topic].take(entry.batch)
         if rows is not None:
-            self._buckets[topic].append(rows.ts)
+            self.buckets[topic].append(rows.ts)
             self.seen[topic].append(Seen(time.monotonic(), entry.batch.epoch, int(rows.ts[-1])))
 
     def last(self, topic: str) -> int:
@@ -82,7 +97,7 @@ class Observer(threading.Thread):
         """Compare with the buckets that each topic should have."""
         missing = doubled = disordered = 0
         for topic, buckets in expected.items():
-            found = np.concatenate([*self._buckets[topic], np.zeros(0, np.int64)])
+            found = np.concatenate([*self.buckets[topic], np.zeros(0, np.int64)])
             missing += len(np.setdiff1d(buckets, found))
             doubled += len(found) - len(np.unique(found))
             disordered += int((np.diff(found) < 0).sum())
