@@ -5,7 +5,8 @@
   whose other lines are blank, so functions have a source and a traceback names the line of the document.
 - ``bash``: lines that run qmtl or a Python file are executed; commands that set up an
   installation are checked against the documented list and ``pyproject.toml``. A line that ends in ``&`` is a
-  service: its first line is awaited, and it ends with the document. Ports are free ones, from the environment.
+  job: its first line is awaited, and it ends with the document, or with ``kill -9 %2``; ``wait %2`` prints the rest of
+  what the second job says. Ports are free ones, from the environment.
 - ``text`` right after one of these: its output. ``...`` stands for anything, as in doctest.
 """
 
@@ -30,6 +31,8 @@ FENCE = re.compile(r"^```(?P<language>\w*)(?P<info>[^\n]*)\n(?P<text>.*?)^```$",
 TITLE = re.compile(r'title="([^"]+)"')
 RUNS = re.compile(r"^(?:uv run )?(?:(?P<qmtl>qmtl(?:-gateway|-dagm)?)|python (?P<module>-m )?(?P<file>[\w./]+))(?= |$)")
 
+JOB = re.compile(r"(?P<verb>kill -9|wait) %(?P<number>\d)")
+
 #: Commands that set up or check an installation; a test of the suite cannot run them inside itself.
 INSTALLATION = (
     r"pip install uv && uv run qmtl demo",
@@ -39,6 +42,14 @@ INSTALLATION = (
     r"uv run pytest -q tests(/\w+)*",
     r"uv run just( [a-z]+)*",
 )
+
+
+class Services(contextlib.ExitStack):
+    """What a document has started, in the order in which it did."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[subprocess.Popen[str]] = []
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def run(document: Path, folder: Path) -> int:
     module = _module(document, folder)
     found, executed = blocks(document), 0
     following = [*found[1:], None]
-    with contextlib.chdir(folder), contextlib.ExitStack() as services:
+    with contextlib.chdir(folder), Services() as services:
         environment = _environment(folder)
         for block, after in zip(found, following, strict=True):
             place = f"{document.name}:{block.line}"
@@ -140,12 +151,14 @@ def _environment(folder: Path) -> dict[str, str]:
     }
 
 
-def _command(line: str, place: str, environment: dict[str, str], services: contextlib.ExitStack) -> str:
+def _command(line: str, place: str, environment: dict[str, str], services: Services) -> str:
     for pattern in INSTALLATION:
         if found := re.fullmatch(pattern, line):
             extra = found.groupdict().get("extra")
             assert extra is None or extra in _extras(), f"{place}: there is no extra {extra!r}"
             return ""
+    if found := JOB.fullmatch(line):
+        return _ended(found["verb"], services.jobs[int(found["number"]) - 1], place)
     runs = RUNS.match(line)
     assert runs, f"{place}: do not know how to check `{line}`"
     words = [*_program(runs), *shlex.split(line[runs.end() :])]
@@ -166,8 +179,11 @@ def _program(runs: re.Match[str]) -> list[str]:
     return [*(["-m"] if runs["module"] else []), runs["file"]]
 
 
-def _service(words: list[str], place: str, environment: dict[str, str], services: contextlib.ExitStack) -> str:
-    running = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True, env=environment)
+def _service(words: list[str], place: str, environment: dict[str, str], services: Services) -> str:
+    running = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    services.jobs.append(running)
     services.callback(running.wait, 30)
     services.callback(running.terminate)
     assert running.stdout is not None
@@ -175,6 +191,18 @@ def _service(words: list[str], place: str, environment: dict[str, str], services
     first = running.stdout.readline()
     assert first, f"{place}: the service ended with {running.wait(30)} before it was ready"
     return first
+
+
+def _ended(verb: str, job: subprocess.Popen[str], place: str) -> str:
+    """Kill a job, or wait for its end and return what it still says."""
+    if verb == "kill -9":
+        job.kill()
+        job.wait(30)
+        return ""
+    assert job.stdout is not None
+    said = job.stdout.read()
+    assert job.wait(30) == 0, f"{place}: it ended with {job.returncode}\n{said}"
+    return said
 
 
 def _extras() -> set[str]:

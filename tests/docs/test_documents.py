@@ -17,7 +17,14 @@ from qmtl.cli.gateway import gateway
 from qmtl.gateway.lifecycle import diagram
 from qmtl.telemetry.metrics import TABLE
 
-EXECUTED = ("README.md", "docs/sdk_tutorial.md", "gateway.md", "dag-manager.md", "docs/e2e_testing.md")
+EXECUTED = (
+    "README.md",
+    "docs/sdk_tutorial.md",
+    "docs/concepts/sharing.md",
+    "gateway.md",
+    "dag-manager.md",
+    "docs/e2e_testing.md",
+)
 LINKED = (*EXECUTED, "architecture.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/decisions/README.md")
 SACRED = (
     "pip install uv && uv run qmtl demo",

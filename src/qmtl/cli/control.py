@@ -11,7 +11,7 @@ from qmtl.errors import RefusedError
 from qmtl.wire.client import DEFAULT_URL, GatewayClient, Mapped
 
 GatewayUrl = Annotated[str, typer.Option("--gateway-url", envvar="QMTL_GATEWAY_URL", help="Where the Gateway is.")]
-StrategyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a strategy, as submit printed it.")]
+StrategyId = Annotated[str, typer.Argument(metavar="ID", help="Id of a strategy, or its name: then the newest.")]
 Tags = Annotated[list[str], typer.Option("--tag", help="Only nodes with this tag; repeat for more.")]
 
 _SHORT = 12
@@ -50,7 +50,9 @@ def _described(made: Mapped) -> dict[str, Any]:
 
 
 def status(
-    strategy_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="Id of a strategy; all without it.")] = None,
+    strategy_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id of a strategy, or its name; all without it.")
+    ] = None,
     gateway_url: GatewayUrl = DEFAULT_URL,
     watch: Annotated[bool, typer.Option("--watch", help="Show each node as it changes, until Ctrl-C.")] = False,
     as_json: Json = False,
@@ -60,13 +62,21 @@ def status(
     if watch and not as_json:
         from qmtl.cli import watching
 
-        watching.watch(client, strategy_id)
+        watching.watch(client, None if strategy_id is None else _found(client, strategy_id))
     elif strategy_id is None:
         _list(client.strategies(), as_json=as_json)
     elif as_json:
-        print_json(client.strategy(strategy_id))
+        print_json(client.strategy(_found(client, strategy_id)))
     else:
-        _show(client.strategy(strategy_id))
+        _show(client.strategy(_found(client, strategy_id)))
+
+
+def _found(client: GatewayClient, text: str) -> str:
+    """Return an id as it is, or that of the newest strategy of a name."""
+    if text.startswith("s-"):
+        return text
+    named = [one["strategy_id"] for one in client.strategies() if one["name"] == text]
+    return named[0] if named else text
 
 
 def _list(found: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -100,11 +110,12 @@ def _clock(at: float) -> str:
 
 def stop(strategy_id: StrategyId, gateway_url: GatewayUrl = DEFAULT_URL, as_json: Json = False) -> None:
     """Stop a strategy: queues that nobody else uses become garbage after their grace."""
-    found = GatewayClient(gateway_url).stop(strategy_id)
+    client = GatewayClient(gateway_url)
+    found = client.stop(_found(client, strategy_id))
     if as_json:
         print_json(found)
     else:
-        print(f"{strategy_id}  {found['status']}")
+        print(f"{found['strategy_id']}  {found['status']}")
 
 
 def nodes(gateway_url: GatewayUrl = DEFAULT_URL, tag: Tags = [], as_json: Json = False) -> None:  # noqa: B006  (typer copies it)
