@@ -27,7 +27,7 @@ from stack.waiting import wait_until
 pytestmark = pytest.mark.timeout(300)
 
 STRATEGIES = """
-import time
+import threading
 
 from qmtl.indicators import sma
 from qmtl.sdk import Node, Strategy, StreamInput
@@ -44,7 +44,7 @@ def raises(view):
 
 def blocks(view):
     if view.bucket >= BAD:
-        time.sleep(30)
+        threading.Event().wait(30)
     return {{"value": 1.0}}
 
 

@@ -198,7 +198,7 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
         client = GatewayClient(request.gateway_url or (stack.url if stack else ""))
         placed = _submitted(strategies, client, request.mode)
         accounts = place.accounts([made.strategy_id for made in placed])
-    except BaseException:
+    except BaseException:  # whatever it is, what was opened is closed
         if stack is not None:
             stack.close()
         place.close()
@@ -261,7 +261,7 @@ def _submitted(strategies: Sequence[Built], client: GatewayClient, mode: str) ->
         for built in strategies:
             placed.append(submit_built(built, client.url, mode))
             _check_placed(built, placed[-1])
-    except BaseException:
+    except BaseException:  # also Ctrl-C: what was submitted is taken back
         _withdrawn(client, placed)
         raise
     return placed

@@ -80,7 +80,7 @@ class Handle:
         self._began = threading.Event()
         try:
             standing = self._session.attend(self._session.join)
-        except BaseException:
+        except BaseException:  # whatever it is, the port is let go
             self._unserved()
             raise
         threading.Thread(target=self._run, args=(standing,), name="qmtl-run", daemon=True).start()
@@ -98,7 +98,7 @@ class Handle:
         prepared = prepare(strategies, request)
         try:
             return cls(prepared, many=many)
-        except BaseException:
+        except BaseException:  # whatever it is, nothing of this run stays behind
             prepared.withdraw()
             prepared.close()
             if prepared.place is not None:

@@ -86,7 +86,7 @@ class RunFolder:
         try:
             self.through = Checkpoint.of(self.store.load()).through
             self._known = self._read() or _Known(terms, [])
-        except BaseException:
+        except BaseException:  # whatever it is, the folder is let go
             self.store.close()
             raise
 
