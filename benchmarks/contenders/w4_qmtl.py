@@ -53,10 +53,10 @@ def engine() -> tuple[list[int], int]:
 
     def on_bar(bar: Bar) -> None:
         ts, close = bar
-        long.append(sum(effect.values["value"] for effect in handle(Sealed(ts + MINUTE, {price: (ts, (close,))}))))
+        long.append(sum(handle(Sealed(ts + MINUTE, {price: (ts, (close,))})).column()))
 
     taken = paced(data, on_bar, RATE)
-    return taken[SETTLED:], int(sum(long[SETTLED:]))
+    return taken[SETTLED:], int(sum(long[SETTLED:]))  # before that, some are NaN
 
 
 def machine() -> tuple[list[int], int]:

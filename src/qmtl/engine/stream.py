@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +65,18 @@ class Effects(Sequence[Emit]):
         if self.made is None:
             self.made = list(self._engine.emitted())
         return self.made
+
+    def column(self, name: str = "value") -> list[float]:
+        """Return one field of every kept node of one symbol, in the order of the plan; NaN where nothing was emitted.
+
+        For who reads many nodes at every bar: it makes no object for each.
+        """
+        found = None if self.fast is None else self.fast.column(name)
+        if found is not None:
+            return found
+        engine = self._engine
+        last = {effect.node_id: effect.values[name] for effect in self._all() if name in effect.values}
+        return [last.get(node, math.nan) for node in engine.plan.nodes if engine.has_field(node, name)]
 
     def __len__(self) -> int:
         return len(self._all())
@@ -181,6 +194,10 @@ class StreamEngine:
                 for k, bucket in enumerate(ts.tolist() if values else ()):
                     yield Emit(identifier, bucket, {name: _scalar(column[k]) for name, column in values.items()})
 
+    def has_field(self, identifier: str, name: str) -> bool:
+        """Whether effects are made for a node, and have a field."""
+        return identifier in self.plan.keep and name in (self.plan.nodes[identifier].fields or ())
+
     @property
     def executor(self) -> Executor:
         """The state behind this engine; for drivers that collect columns instead of effects."""
@@ -239,6 +256,7 @@ class _FastPath:
         self._readers = [
             _reader(program, k, plan) for k, plan in executor.plan.nodes.items() if k in executor.plan.keep
         ]
+        self._program, self._columns = program, dict[str, tuple[Ints, Ints, Ints]]()
 
     @classmethod
     def of(cls, executor: Executor) -> _FastPath | None:
@@ -247,6 +265,27 @@ class _FastPath:
         if len(sources) == 1 and sources[0][1].width == 1 and len(program.calls) == 1 and not executor.user_nodes:
             return cls(executor, sources[0][0])
         return None
+
+    def column(self, name: str) -> list[float] | None:
+        """Return a field of every node that has it, or None where a node may have emitted more than one record."""
+        if name not in self._columns:
+            places = [
+                (lane, mask, place)
+                for _, lane, mask, _, first, at, others in self._readers
+                for field, place in [(first, at), *others]
+                if field == name
+            ]
+            lanes, masks, at = np.array(places, np.int64).reshape(-1, 3).T.copy()
+            self._columns[name] = lanes, masks, at
+        lanes, masks, at = self._columns[name]
+        i, values = self._program.i, self._program.f.take(at)
+        present = i.take(lanes) * i.take(masks)  # rows of the lane, where a node has one
+        if np.count_nonzero(present == 1) < len(present):
+            if len(present) and i.take(lanes).max() > 1:
+                return None
+            values[present != 1] = math.nan
+        found: list[float] = values.tolist()
+        return found
 
     def read(self) -> list[Emit] | None:
         """Return what was emitted, or None where a node may have emitted more than one record."""
