@@ -58,7 +58,7 @@ def dryrun(world, tmp_path):
 def together(runs: Sequence[DryRun]) -> None:
     """Start them all at once."""
     with ThreadPoolExecutor(len(runs)) as threads:
-        list(threads.map(DryRun.start, runs))
+        list(threads.map(lambda run: run.start(120.0), runs))
 
 
 def equal(address, bars, out):
@@ -75,30 +75,30 @@ def each_once(counts: Sequence[Mapping[str, Any]], bars: int, producers: Mapping
 
 
 def test_two_processes_share_a_node_and_equal_their_backtests(dryrun, bars):
-    data = bars(10_000)
+    data = bars(6_000)
     runs = {A: dryrun(A, data, "a", "--speed=max"), B: dryrun(B, data, "b", "--speed=max")}
     together([*runs.values()])
     told = [run.finished() for run in runs.values()]
-    each_once([one["bars"] for one in told], 10_000, {"price": 1, "mean": 1})
+    each_once([one["bars"] for one in told], 6_000, {"price": 1, "mean": 1})
     for address, run in runs.items():
         assert equal(address, data, run.out) is True
 
 
 def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, bars):
-    data = bars(5_000)
+    data = bars(3_000)
     runs = [dryrun(A, data, name, FAST) for name in ("once", "twice")]
     together(runs)
     told = [run.finished() for run in runs]
     assert told[0]["strategy_id"] == told[1]["strategy_id"]
     assert told[0]["session_id"] != told[1]["session_id"]
     for node, before in {**SHARED, "fast": 9, "position": 49}.items():
-        assert sum(one["bars"][node]["computed"] for one in told) == 5_000 - before, (node, told)
+        assert sum(one["bars"][node]["computed"] for one in told) == 3_000 - before, (node, told)
     for run in runs:
         assert equal(A, data, run.out) is True
 
 
 def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars):
-    data = bars(10_000)
+    data = bars(6_000)
     first, late, last = (dryrun(address, data, name, FAST) for address, name in ((A, "first"), (B, "late"), (A, "last")))
     first.start()
     client = GatewayClient(world.url, "")
@@ -108,16 +108,17 @@ def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars
     late.start()
     told = [first.finished(), late.finished()]
     observer.end()
-    each_once([one["bars"] for one in told], 10_000, {"price": 1, "mean": 1})
-    assert told[1]["bars"]["mean"]["read"] == 10_000 - 49
+    each_once([one["bars"] for one in told], 6_000, {"price": 1, "mean": 1})
+    assert told[1]["bars"]["mean"]["read"] == 6_000 - 49
     last.start()  # when all the others have ended
     told = last.finished()
     for node, before in {**SHARED, "fast": 9, "position": 49}.items():
-        assert told["bars"][node] == {"computed": 0, "read": 10_000 - before}
+        assert told["bars"][node] == {"computed": 0, "read": 6_000 - before}
     for address, run in ((A, first), (B, late), (A, last)):
         assert equal(address, data, run.out) is True
 
 
+@pytest.mark.parametrize("world", ["embedded"], indirect=True)  # ten processes are dear
 def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, bars):
     data = bars(2_000)
     addresses = [f"{STRATEGIES}:S{number:02}" for number in range(100)]
