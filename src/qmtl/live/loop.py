@@ -159,7 +159,7 @@ class Loop:
         #: When the computation that runs now began; None between computations.
         self.busy_since: float | None = None
         self.through: int | None = None
-        self.late = Late()
+        self._late = Late()
         #: Topics whose log knows a newer epoch than the one that was given.
         self.refused: Mapping[str, int] = {}
         self.machine = self._resumed()
@@ -186,6 +186,11 @@ class Loop:
         """Run another job of the same strategies from the next commit on; to be called in the loop's own thread."""
         self._next = job
         self._wake()
+
+    @property
+    def late(self) -> int:
+        """How many bars came too late."""
+        return self._late.count
 
     @property
     def feeding(self) -> set[str]:
@@ -232,7 +237,7 @@ class Loop:
     def _is_calm(self) -> bool:
         """Whether no repair is on its way: what came late here or elsewhere has reached all that rests on it."""
         machine = self.machine
-        if not machine.is_settled or any(self.late.waits(stream) for stream in machine.ours):
+        if not machine.is_settled or any(self._late.waits(stream) for stream in machine.ours):
             return False
         may_come = any(feed.repairs for feed in self.parts.feeds.values()) or machine.is_repaired
         return self._quiet or not may_come or machine.ours.issuperset(self._streams)
@@ -307,8 +312,8 @@ class Loop:
                 rows = None if arrived.bars is None else of_frame(arrived.bars)
                 self.machine.feed(node, rows, arrived.through)
             if arrived.late is not None:  # of buckets that these bars have sealed, too
-                self.late.put(node, of_frame(arrived.late), repairs=feed.repairs)
-            self.late.send(node, self.machine.repair)
+                self._late.put(node, of_frame(arrived.late), repairs=feed.repairs)
+            self._late.send(node, self.machine.repair)
             wait_s = 0.0 if arrived.bars is not None else min(wait_s, arrived.wait_s)
         return wait_s
 
@@ -354,7 +359,7 @@ class Loop:
         self._pending, self._has_news, self.writing_since = Pending(self._streams), False, None
         self._spent |= self.machine.holds
         self.refused = {**self.refused, **self.machine.holds}
-        self.late.again()
+        self._late.again()
         self.machine = self._resumed()
 
     def _unread(self) -> set[str]:
@@ -467,7 +472,7 @@ class Loop:
         began = self.parts.now()
         papers = {strategy_id: paper.snapshot() for strategy_id, paper in self.parts.papers.items()}
         checkpoint = Checkpoint(self.machine.snapshot(), papers, self.through)
-        for stream, rows in self.late.committed():
+        for stream, rows in self._late.committed():
             self._pending.late(stream, rows)
         self.parts.store.commit(self._pending.commit(checkpoint.encoded()))
         self.facts = facts(self.machine, self._upstream)

@@ -21,7 +21,7 @@ from qmtl.interval import format_time
 from qmtl.live.generation import CAPACITY, WAITING, Generation, Group
 from qmtl.live.job import Job, Step, Wants
 from qmtl.live.memory import Memory
-from qmtl.live.repairs import Redo, unsettled
+from qmtl.live.repairs import Redo, pending, ready, rests
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Violation, difference
 from qmtl.live.state import State
@@ -138,24 +138,28 @@ class Machine(State):
         self._changed, self._asked = False, {}
         local = self._local()
         self._generation = Generation(self.job.plan, local, self._fields, self.repairs)
+        behind = pending(self.job.plan, local, self.repairs)
         self._redo = {
-            node: Redo(begin, self.known(node).through, self._above(node))
-            for node, begin in unsettled(self.job.plan, local, self.repairs).items()
+            node: Redo(behind[node], self.known(node).through, self._above(node))
+            for node in ready(self.job.plan, behind, self.repairs)
         }
-        self._before = {node: self._proof(node) for node in local}
+        self._before = {node: self._proof(node, behind.get(node)) for node in local}
         begin = self._beginning()
         for node in self._generation.sources:
             self._begin(node, begin)
 
-    def _proof(self, node: str) -> Rows:
-        """Return the last records that must come again, with the same bits, before anything of a node counts."""
-        known, redo = self.known(node), self._redo.get(node)
-        return self.repairs[node].over(known.recent, NONE, known.through if redo is None else redo.begin - 1)
+    def _proof(self, node: str, behind: int | None) -> Rows:
+        """Return the last records that must come again, with the same bits, before anything of a node counts.
+
+        Those of buckets from ``behind`` on may be others by now, because what the node reads was repaired.
+        """
+        known = self.known(node)
+        return self.repairs[node].over(known.recent, NONE, known.through if behind is None else behind - 1)
 
     def _local(self) -> set[str]:
         """Return the nodes to compute: those we produce and those without a topic, if nothing above is quarantined."""
         local: set[str] = set()
-        self.broken: set[str] = set()
+        self.broken = set()
         for node, plan in self._nodes.items():
             if node in self.quarantined or self._above(node) & self.broken:
                 self.broken.add(node)
@@ -246,9 +250,13 @@ class Machine(State):
 
     def _promote(self) -> None:
         """Begin to emit nodes whose topics were read up to our fence, and all that their records rest on."""
+        is_repaired = any(self.repairs[node].rests for node in self._caught)
+        reached = rests(self.job.plan, self.repairs) if is_repaired else {}
         for node in list(self._caught):
-            rests = self.repairs[node].rests
-            if node not in self.quarantined and all(self.repairs[one].revision >= rests[one] for one in rests):
+            own = self.repairs[node].rests
+            if node not in self.quarantined and all(
+                own.get(k, 0) <= known for k, known in reached.get(node, {}).items()
+            ):
                 self._emitted[node] = self.readers[node].sequence.copy()  # the next bucket is ours
                 self._revisions[node] = self.repairs[node].revision
                 self._caught.discard(node)
@@ -387,14 +395,24 @@ class Machine(State):
 
     # ----------------------------------------------------------------------------- repairs
 
-    def repair(self, node: str, rows: Rows) -> None:
-        """Publish bars of sealed buckets of a stream that we produce; they count when they are read from its topic."""
+    def repair(self, node: str, rows: Rows) -> Rows:
+        """Publish late bars of a stream that we produce, in the order in which they came, if they say something new.
+
+        They count when they are read from its topic. Return those that have to wait: of buckets that are not sealed
+        here yet, or all of them when the stream is not produced here now.
+        """
         known = self._emitted.get(node)
         if known is None or not self._is_stream(node):
-            return
-        late = rows.between(NONE, known.through - self._nodes[node].node.interval)
-        if len(late) and late.fields == self._fields.get(node, late.fields):
-            self._publish(node, late, {})
+            return rows
+        late, early = rows.ending(known.through, self._nodes[node].node.interval)
+        late = late.newest()
+        if len(late) and self._fits(node, late):
+            if self.repairs[node].revision >= self._revisions.get(node, 0):  # else something else is on its way
+                late = late.unlike(self.repairs[node].over(known.recent, NONE, known.through))
+            for part in _pieces(late):
+                self._publish(node, part, {})
+        self._refresh()
+        return early
 
     def _publish(self, node: str, rows: Rows, rests: dict[str, int]) -> None:
         revision = self._revisions[node] = max(self._revisions.get(node, 0), self.repairs[node].revision) + 1
@@ -407,8 +425,8 @@ class Machine(State):
     def _revise(self, node: str, batch: Batch) -> None:
         """Take a revision that everybody can see: deliver it, and compute again what depends on it."""
         rows = self.repairs[node].take(batch)
-        if rows is not None and len(rows):
-            if node in self.job.wanted:
+        if rows is not None:
+            if len(rows) and node in self.job.wanted:
                 self._revised.append((node, batch.revision, rows))
             self._changed |= node in self._generation.sources
 
@@ -418,11 +436,14 @@ class Machine(State):
             seen = all(self.repairs[one].revision >= self._revisions.get(one, 0) for one in redo.inputs)
             if self._changed or not (redo.is_over and seen) or redo.inputs & self._redo.keys():
                 continue
-            before = self.repairs[node].over(self._emitted[node].recent, NONE, redo.sealed)
-            changed, gone, fresh = redo.differing(before, self._nodes[node].node.interval)
-            if len(gone):
-                self._publish(node, gone, {})
-            self._publish(node, changed, {one: self.repairs[one].revision for one in redo.inputs})
+            recent, interval = self._emitted[node].recent, self._nodes[node].node.interval
+            before = self.repairs[node].over(recent, NONE, redo.sealed)
+            first = int(recent.ts[0]) if len(recent) else redo.sealed
+            changed, gone, fresh = redo.differing(before, interval, first)
+            *parts, last = _pieces(gone) + _pieces(changed) or [changed]
+            for part in parts:
+                self._publish(node, part, {})
+            self._publish(node, last, rests(self.job.plan, self.repairs)[node])
             del self._redo[node]
             self._emit(node, fresh, redo.reached)
 
@@ -452,3 +473,8 @@ class Machine(State):
             self.outbox.append((self.job.topics[node], Batch(node, self.roles[node], fault=reason)))
             del self._emitted[node]
         self._changed = True
+
+
+def _pieces(rows: Rows) -> list[Rows]:
+    """Return records in batches that a log takes."""
+    return [rows.part(k, k + CAPACITY) for k in range(0, len(rows), CAPACITY)]

@@ -64,11 +64,13 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def of(cls, repairs: Repairs) -> Kept:
         """Return all that are remembered."""
-        return cls(repairs.revision, repairs.rests, [rows.batch("", 0, 0, number) for number, rows in repairs.made])
+        made = [rows.batch("", 0, 0, number, rests=rests) for number, rows, rests in repairs.made]
+        return cls(repairs.revision, repairs.rests, made)
 
     def repairs(self) -> Repairs:
         """Return them as they were."""
-        return Repairs(self.revision, dict(self.rests), [(batch.revision, Rows.of(batch)) for batch in self.made])
+        made = [(batch.revision, Rows.of(batch), batch.rests) for batch in self.made]
+        return Repairs(self.revision, dict(self.rests), made)
 
 
 class Memory(msgspec.Struct, frozen=True):

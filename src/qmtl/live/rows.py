@@ -114,6 +114,25 @@ class Rows:
         both = Rows.joined([rest, repair])
         return Rows(both.ts[order], both.fields, both.values[:, order])
 
+    def unlike(self, others: Rows) -> Rows:
+        """Return the records that others do not hold with the same bits."""
+        _, ours, theirs = np.intersect1d(self.ts, others.ts, assume_unique=True, return_indices=True)
+        same = [k for k, j in zip(ours.tolist(), theirs.tolist(), strict=True) if self.row(k) == others.row(j)]
+        return self._picked(np.setdiff1d(np.arange(len(self)), same))
+
+    def newest(self) -> Rows:
+        """Return records that came in any order as consecutive ones: the last that came of each bucket."""
+        _, back = np.unique(self.ts[::-1], return_index=True)
+        return self._picked(len(self) - 1 - back)
+
+    def _picked(self, positions: Ints) -> Rows:
+        return Rows(self.ts[positions], self.fields, self.values[:, positions])
+
+    def ending(self, by: int, interval: int) -> tuple[Rows, Rows]:
+        """Return the records of buckets that end at or before a moment, and the others, both in their order."""
+        ends = self.ts + interval <= by
+        return self._picked(np.flatnonzero(ends)), self._picked(np.flatnonzero(~ends))
+
     def record(self, position: int) -> dict[str, Any]:
         """Return one record for people: field to number, or to a number for each symbol."""
         one = self.values[:, position]

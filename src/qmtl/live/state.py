@@ -7,7 +7,7 @@ from collections.abc import Collection
 from qmtl.graph.node import StreamInput
 from qmtl.live.job import Job
 from qmtl.live.memory import Followed, Kept, Known, Memory
-from qmtl.live.repairs import Repairs
+from qmtl.live.repairs import Repairs, inputs, pending
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Sequence
 from qmtl.live.track import Reader
@@ -34,6 +34,8 @@ class State:
         self._revisions: dict[str, int] = {}
         self._revised: list[tuple[str, int, Rows]] = []
         self.quarantined: dict[str, str] = {}
+        #: Nodes that are quarantined, and all that read them.
+        self.broken: set[str] = set()
         self._faults: dict[str, int] = {}
         self.computed, self.read = dict.fromkeys(self._nodes, 0), dict.fromkeys(self._nodes, 0)
         self._fields: dict[str, tuple[str, ...]] = {}
@@ -97,14 +99,29 @@ class State:
     @property
     def is_confirmed(self) -> bool:
         """Whether everything that this runner wrote was read from the topics: only then a snapshot is for good."""
-        return not (self._lost or self.outbox) and all(
+        return not (self.is_stale or self.is_in_doubt or self.outbox) and all(
             self.readers[node].sequence.last >= self._emitted[node].last
             and self.repairs[node].revision >= self._revisions.get(node, 0)
             for node in self.ours
         )
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether records were delivered that somebody else writes now, and has not written yet."""
+        return not self._lost.keys() <= self.broken
+
+    @property
+    def is_repaired(self) -> bool:
+        """Whether a repair was read."""
+        return any(one.revision for one in self.repairs.values())
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every repair of a stream that was read has reached every node that goes on, and was delivered."""
+        return not self._revised and not pending(self.job.plan, self._nodes.keys() - self.broken, self.repairs)
+
     def _above(self, node: str) -> frozenset[str]:
-        return frozenset(edge.node.node_id for edge in self._nodes[node].inputs if edge.node is not None)
+        return inputs(self._nodes[node])
 
     def _is_stream(self, node: str) -> bool:
         return isinstance(self._nodes[node].node, StreamInput)

@@ -36,7 +36,7 @@ def test_what_is_computed_again_is_changed_gone_or_new():
     redo.take(rows(t0=0, t60=1, t90=5), 150, 30)
     assert not redo.is_over
     redo.take(rows(t120=3, t180=4, t210=8), 240, 30)
-    changed, gone, fresh = redo.differing(rows(t0=7, t60=1, t120=2, t150=6), 30)
+    changed, gone, fresh = redo.differing(rows(t0=7, t60=1, t120=2, t150=6), 30, 0)
     assert (redo.is_over, plain(changed), plain(gone)) == (True, {90: 5.0, 120: 3.0}, {150: None})
     assert plain(fresh) == {180: 4.0, 210: 8.0}
 
@@ -44,6 +44,6 @@ def test_what_is_computed_again_is_changed_gone_or_new():
 def test_nothing_that_was_emitted_is_lost_where_a_repair_is_later():
     redo = Redo(300, 120, frozenset())
     redo.take(rows(t60=1, t90=2, t120=3), 240, 30)
-    changed, gone, fresh = redo.differing(rows(t90=2), 30)
+    changed, gone, fresh = redo.differing(rows(t90=2), 30, 0)
     assert (len(changed), len(gone), plain(fresh)) == (0, 0, {120: 3.0})
     assert redo.sealed > NONE
