@@ -18,8 +18,7 @@ from qmtl.report.result import Result
 from qmtl.sdk import Runner
 from qmtl.sdk.loader import load_strategy
 from qmtl.wire.client import GatewayClient
-from qmtl.wire.sessions import Beat
-from stack.observer import Observer
+from stack.observer import Observer, named_topics
 from stack.runners import DryRun
 from stack.waiting import wait_until
 
@@ -77,6 +76,7 @@ class Journal:
             self.orders = {one.client_order_id: one for one in record.orders(account)}
             self.count = len(record.orders(account))
             self.fills = [*record.fills(account).tolist()]
+            self.filled = {one.hex() for one in record.fills(account)["client_order_id"].tolist()}
             self.equity = record.traded(account, 1).ts.tolist()
         finally:
             record.close()
@@ -88,6 +88,8 @@ class Journal:
     def goes_on_from(self, before):
         """Whether everything that was there is there, once, and only open orders have changed."""
         assert self.count == len(self.orders), "an order twice"
+        assert len(self.filled) == len(self.fills), "a fill twice"
+        assert self.filled == {o.client_order_id for o in self.orders.values() if o.status == "filled"}
         assert self.fills[: len(before.fills)] == before.fills
         assert self.equity[: len(before.equity)] == before.equity
         for name, order in before.orders.items():
@@ -105,7 +107,7 @@ def test_kills_at_random_moments_lose_and_double_no_order(record_property, own_w
         moment = time.monotonic() + dice.uniform(0.5, 3.0)
         wait_until(lambda until=moment: time.monotonic() > until, 10.0, pause_s=0.002)
         if run.arguments[-1] == SLOW:
-            wait_until(lambda: Journal(run.out).open, 20.0, pause_s=0.002)
+            wait_until(lambda: Journal(run.out).open, 10.0, pause_s=0.002, fail=False)
         assert run.process.poll() is None, run.log.read_text()
         run.kill9()
         kills += 1
@@ -170,22 +172,18 @@ def test_a_strategy_that_is_stopped_ends_its_run_with_a_result_and_what_only_it_
     for run in runs.values():
         run.start()
     client = GatewayClient(world.url, "")
-    nodes = {}
-    for one in client.strategies():
-        found = client.strategy(one["strategy_id"])["nodes"]
-        nodes["B" if any(n["name"] == "spread" for n in found) else "A"] = (one["strategy_id"], found)
-    topics = {n["name"]: n["topic"] for _, found in nodes.values() for n in found if n["name"]}
-    log = client.attend(Beat("observer")).broker_url
-    observer = Observer(log, sorted(topics.values()))
-    observer.start()
+    nodes = {one["strategy_id"]: client.strategy(one["strategy_id"])["nodes"] for one in client.strategies()}
+    ids = {"B" if any(n["name"] == "spread" for n in found) else "A": one for one, found in nodes.items()}
+    topics = named_topics(client)
+    observer = Observer.at(client, sorted(topics.values()))
     wait_until(lambda: min(observer.last(topics[name]) for name in ("fast", "spread", "mean")) > 0, 20.0)
-    assert world.command("stop", nodes["A"][0], "--gateway-url", world.url).returncode == 0
+    assert world.command("stop", ids["A"], "--gateway-url", world.url).returncode == 0
     told = runs["A"].finished()
     assert len(Result.load(runs["A"].out).outputs["mean"]) > 0
     assert told["bars"]["price"]["computed"] + told["bars"]["price"]["read"] > 50
     goal = observer.last(topics["mean"]) + 60 * 100
     wait_until(lambda: observer.last(topics["mean"]) > goal, 20.0)
     assert observer.last(topics["fast"]) < goal - 60 * 50, "nobody uses it any more"
-    world.command("stop", nodes["B"][0], "--gateway-url", world.url)
+    world.command("stop", ids["B"], "--gateway-url", world.url)
     runs["B"].finished()
     observer.end()
