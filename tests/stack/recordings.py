@@ -15,7 +15,7 @@ from qmtl.frame import Frame
 from qmtl.interval import FOREVER, Span
 from qmtl.live.paper import Traded
 from qmtl.live.rows import Rows
-from qmtl.live.run_record import Arrival, repaired
+from qmtl.live.run_record import Arrival
 from qmtl.live.run_store import Commit, RunStore, arrivals
 from qmtl.report.result import Result
 from qmtl.sdk.backtest import kept_of, stream_names
@@ -66,7 +66,7 @@ def record(
     for before, through, repair in zip([0, *steps], steps, map((repairs or {}).get, range(len(steps))), strict=False):
         revised: list[tuple[str, int, Rows]] = []
         if repair is not None:
-            again = _everything(run, {k: repaired(rows, repair) for k, rows in whole.items() if k in streams})
+            again = _everything(run, {k: rows.repaired(repair) for k, rows in whole.items() if k in streams})
             revised = list(_revised(run, whole, again, before))
             whole = again
         delivered = {

@@ -104,8 +104,7 @@ class Rows:
 
     def repaired(self, repair: Rows) -> Rows:
         """Return records with those of a repair in their places; a repair without fields takes records back."""
-        kept = ~np.isin(self.ts, repair.ts)
-        rest = Rows(self.ts[kept], self.fields, self.values[:, kept])
+        rest = self.without(repair.ts)
         if not repair.fields or not len(repair):
             return rest
         if not len(rest):
@@ -113,6 +112,10 @@ class Rows:
         order = np.argsort(np.concatenate([rest.ts, repair.ts]), kind="stable")
         both = Rows.joined([rest, repair])
         return Rows(both.ts[order], both.fields, both.values[:, order])
+
+    def without(self, buckets: Ints) -> Rows:
+        """Return the records of other buckets than these."""
+        return self._picked(np.flatnonzero(~np.isin(self.ts, buckets)))
 
     def unlike(self, others: Rows) -> Rows:
         """Return the records that others do not hold with the same bits."""

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +153,8 @@ class RunRecord:
     def latest(self, node_id: str) -> Rows:
         """Return the records of a node with all repairs."""
         rows = self.outputs(node_id)
-        for _, repair in self.parts(node_id, revised=True):
-            rows = repaired(rows, repair)
+        for _, repair in sorted(self.parts(node_id, revised=True), key=itemgetter(0)):
+            rows = rows.repaired(repair)
         return rows
 
     def late(self, node_id: str) -> list[Rows]:
@@ -218,17 +219,6 @@ class RunRecord:
         with self._read():
             found = self._db.execute("SELECT state FROM checkpoint").fetchone()
         return None if found is None else bytes(found[0])
-
-
-def repaired(rows: Rows, repair: Rows) -> Rows:
-    """Return records with those of a repair in their places; buckets that were missing are put in."""
-    if not len(rows):
-        return repair
-    ts = np.union1d(rows.ts, repair.ts)
-    values = np.empty((len(rows.fields), len(ts), rows.values.shape[2]))
-    values[:, np.searchsorted(ts, rows.ts)] = rows.values
-    values[:, np.searchsorted(ts, repair.ts)] = repair.values
-    return Rows(ts, rows.fields, values)
 
 
 def packed(ts: Ints) -> tuple[int, int, int, bytes | None]:

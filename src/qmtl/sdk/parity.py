@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from qmtl.sdk.backtest import kept_of
 from qmtl.sdk.deviation import Deviation, of_account, of_arrivals, of_files, of_fills, of_orders, of_rows
 from qmtl.sdk.live_result import rebuilt, terms_of
 from qmtl.sdk.loader import load_strategy
-from qmtl.sdk.replay import batch, first_emitted, in_order_of_arrival, misplaced
+from qmtl.sdk.replay import batch, first_emitted, in_order_of_arrival, misplaced, moving
 from qmtl.sdk.tag_queries import queries
 
 if TYPE_CHECKING:
@@ -161,20 +161,39 @@ def _of_arrivals(run: _Run) -> Iterator[Deviation]:
 
 def _of_nodes(run: _Run) -> Iterator[Deviation]:
     """Compare outputs: as emitted first, in the order of arrival, and with all repairs."""
-    record, nodes = run.record, sorted(run.plan.keep, key=list(run.plan.nodes).index)
-    is_repaired = any(True for k in run.streams for _ in record.parts(k, revised=True))
-    through = run.through
-    replays = [("output", first_emitted(run.plan, record), False)]
-    if is_repaired:
-        replays.append(("repaired output", batch(run.plan, {k: record.latest(k) for k in run.streams}, through), True))
-    else:
-        replays.append(("output in the order of arrival", in_order_of_arrival(run.plan, record), False))
-    for what, replayed, with_repairs in replays:
+    nodes = sorted(run.plan.keep, key=list(run.plan.nodes).index)
+    is_repaired = any(True for k in run.streams for _ in run.record.parts(k, revised=True))
+    for what, recorded, replayed in (_repaired if is_repaired else _plain)(run, nodes):
         for order, node in enumerate(nodes):
-            recorded = record.latest(node) if with_repairs else record.outputs(node)
-            found = of_rows(recorded, replayed[node], run.plan.nodes[node], through, run.result.provenance["start"])
+            begin = run.result.provenance["start"]
+            found = of_rows(recorded[node], replayed[node], run.plan.nodes[node], run.through, begin)
             if found is not None:
                 yield replace(found, node=run.label(node), what=what, order=order)
+
+
+#: What is compared, as it was recorded and as it should be.
+_Compared = tuple[str, dict[str, "Rows"], dict[str, "Rows"]]
+
+
+def _plain(run: _Run, nodes: Collection[str]) -> Iterator[_Compared]:
+    recorded = {node: run.record.outputs(node) for node in nodes}
+    yield "output", recorded, first_emitted(run.plan, run.record)
+    yield "output in the order of arrival", recorded, in_order_of_arrival(run.plan, run.record)
+
+
+def _repaired(run: _Run, nodes: Collection[str]) -> Iterator[_Compared]:
+    """In buckets that a repair moves, what came first depends on what runners had read: there only the end counts."""
+    record = run.record
+    first, again = first_emitted(run.plan, record), _computed(run, record.latest)
+    as_sealed = _computed(run, record.outputs)
+    moved = {k: np.union1d(moving(first[k], again[k]), moving(as_sealed[k], again[k])) for k in nodes}
+    emitted = {k: record.outputs(k).without(moved[k]) for k in nodes}
+    yield "output", emitted, {k: first[k].without(moved[k]) for k in nodes}
+    yield "repaired output", {k: record.latest(k) for k in nodes}, again
+
+
+def _computed(run: _Run, bars: Callable[[str], Rows]) -> dict[str, Rows]:
+    return batch(run.plan, {k: bars(k) for k in run.streams}, run.through)
 
 
 def _of_account(run: _Run) -> Iterator[Deviation]:

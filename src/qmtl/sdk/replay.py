@@ -15,11 +15,13 @@ from qmtl.engine.stream import StreamEngine
 from qmtl.frame import Frame
 from qmtl.interval import covered
 from qmtl.live.rows import Rows
-from qmtl.live.run_record import Arrival, RunRecord, repaired
+from qmtl.live.run_record import Arrival, RunRecord
 from qmtl.live.sequence import NONE
 from qmtl.live.source import Source
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from qmtl.engine.plan import Plan
 
 #: Rows of a source that the stream driver takes at once.
@@ -118,7 +120,7 @@ def windows(record: RunRecord, streams: list[str]) -> list[Window]:
             if through > after:
                 found.append(Window(after, through, dict(bars)))
                 after = through
-            bars[arrival.node] = repaired(bars[arrival.node], repairs[arrival.node].popleft())
+            bars[arrival.node] = bars[arrival.node].repaired(repairs[arrival.node].popleft())
         through = max(through, arrival.through)
     return [*found, Window(after, through, bars)]
 
@@ -154,6 +156,11 @@ def _is_warm(plan: Plan, node: str, rows: Rows, after: int) -> bool:
 def _ending(rows: Rows, interval: int, window: Window) -> Rows:
     low, high = np.searchsorted(rows.ts + interval, [window.after, window.until], side="right")
     return rows.part(int(low), int(high))
+
+
+def moving(one: Rows, other: Rows) -> NDArray[np.int64]:
+    """Return the buckets in which two computations of a node differ."""
+    return np.union1d(one.unlike(other).ts, other.unlike(one).ts)
 
 
 def misplaced(record: RunRecord, stream: str) -> tuple[int, Arrival | None, str] | None:

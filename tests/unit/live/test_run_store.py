@@ -13,7 +13,7 @@ from qmtl.errors import DataFormatError, RunError, SourceNotFoundError, WriteErr
 from qmtl.interval import Span
 from qmtl.live.paper import FILL, Order, Paper, Terms
 from qmtl.live.rows import Rows
-from qmtl.live.run_record import Arrival, RunRecord, packed, repaired, unpacked
+from qmtl.live.run_record import Arrival, RunRecord, packed, unpacked
 from qmtl.live.run_store import Commit, RunStore, arrivals
 from qmtl.trading.costs import Costs
 
@@ -78,7 +78,15 @@ def test_a_repair_is_the_latest_and_the_first_stays(store):
     assert latest.values[0, [1, 5], 0].tolist() == [9.0, 8.0]
     assert [revision for revision, _ in store.parts("a", revised=True)] == [1, 2]
     assert same(store.late("a")[0], repair)
-    assert same(repaired(Rows.none(), repair), repair)
+    assert same(Rows.none().repaired(repair), repair)
+
+
+def test_records_may_be_taken_back_and_given_again(store):
+    gone = Rows(np.array([60, 120]), (), np.zeros((0, 2, 1)))
+    again = Rows(np.array([120]), ("value",), np.array([[[9.0]]]))
+    store.commit(Commit({"a": rows(0, 3)}, revised=[("a", 1, gone), ("a", 2, again)]))
+    assert store.latest("a").ts.tolist() == [0, 120]
+    assert store.latest("a").values[0, 1, 0] == 9.0
 
 
 def test_the_order_of_arrival_is_kept_and_a_step_without_bars_too(store):
