@@ -24,7 +24,7 @@ from stack.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(600)
 
-KILLS = int(os.environ.get("QMTL_KILLS", "8"))
+KILLS = int(os.environ.get("QMTL_KILLS", "5"))
 SEED = int(os.environ.get("QMTL_SEED", "5"))
 #: A thousand bars a second, and so few that an order is seen before it is filled.
 FAST, SLOW = "--speed=60000x", "--speed=600x"
