@@ -47,3 +47,36 @@ async def test_a_stopped_writer_is_helped_to_the_end_of_its_write_and_stays_stop
         writer.communicate(timeout=10)
     assert writer.returncode == 0
     await database.close()
+
+
+async def test_a_writer_that_runs_is_left_alone(tmp_path):
+    path = tmp_path / "shared.db"
+    database = Database(path, SCHEMA, "log")
+    program = WRITER.replace(
+        "os.kill(os.getpid(), signal.SIGSTOP)", "print('writes', flush=True); sys.stdin.readline()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], **pipes) as writer:  # noqa: ASYNC220
+        assert writer.stdout.readline() == b"writes\n"
+        assert not help_writer(path), "it is not stopped"
+        os.kill(writer.pid, signal.SIGSTOP)
+        wait_until(lambda: process_state(writer.pid) == "T", 10.0)
+        assert not help_writer(tmp_path / "other.db"), "not this file"
+        assert process_state(writer.pid) == "T"
+        os.kill(writer.pid, signal.SIGCONT)
+        writer.communicate(b"\n", timeout=10)
+    assert writer.returncode == 0
+    await database.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+async def test_who_belongs_to_another_user_is_left_alone(tmp_path):
+    path = tmp_path / "shared.db"
+    database = Database(path, SCHEMA, "log")
+    program = WRITER.replace("os.kill(", "os.setuid(65534); os.kill(")
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE) as writer:  # noqa: ASYNC220
+        wait_until(lambda: process_state(writer.pid) == "T", 10.0)
+        assert not help_writer(path)
+        assert process_state(writer.pid) == "T"
+        writer.kill()
+    await database.close()

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 #: Where SQLite locks the shared memory of a file's log for writing; part of its file format.
@@ -21,19 +22,36 @@ _WRITE_S, _LOOK_S = 0.5, 0.001
 def help_writer(path: Path) -> bool:
     """Let the stopped writer of a SQLite file go on until it has written, then stop it again; return if there was one.
 
-    It needs the right to send signals to that process; without, nothing happens.
+    Only a process of the same user is touched; what another user has stopped, or a debugger holds, is left alone.
     """
     pid = _writer(path)
-    if pid is None or not _is_stopped(pid):
+    if pid is None:
         return False
-    with contextlib.suppress(OSError):
-        os.kill(pid, signal.SIGCONT)
+    try:
+        process = os.pidfd_open(pid)  # from here on nobody else can come to have its number
+    except (OSError, AttributeError):  # it has ended, or the system has no such thing
+        return False
+    try:
+        if _writer(path) != pid or not _is_stopped(pid) or not _is_ours(pid):
+            return False
+        return _let_write(process, lambda: _writer(path) == pid)
+    finally:
+        os.close(process)
+
+
+def _let_write(process: int, is_writing: Callable[[], bool]) -> bool:
+    """Let a process go on until it has written; whatever happens here, it is stopped again."""
+    try:
+        signal.pidfd_send_signal(process, signal.SIGCONT)
         ends = time.monotonic() + _WRITE_S
-        while _writer(path) == pid and time.monotonic() < ends:
+        while is_writing() and time.monotonic() < ends:
             time.sleep(_LOOK_S)
-        os.kill(pid, signal.SIGSTOP)
-        return True
-    return False
+    except PermissionError:
+        return False
+    finally:
+        with contextlib.suppress(OSError):  # it has ended
+            signal.pidfd_send_signal(process, signal.SIGSTOP)
+    return True
 
 
 def _writer(path: Path) -> int | None:
@@ -53,7 +71,15 @@ def _writer(path: Path) -> int | None:
     return None
 
 
+def _is_ours(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 def _is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it; ``t`` would be a debugger."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except OSError:
