@@ -99,7 +99,9 @@ def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, bars):
 
 def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars):
     data = bars(6_000)
-    first, late, last = (dryrun(address, data, name, FAST) for address, name in ((A, "first"), (B, "late"), (A, "last")))
+    first, late, last = (
+        dryrun(address, data, name, FAST) for address, name in ((A, "first"), (B, "late"), (A, "last"))
+    )
     first.start()
     client = GatewayClient(world.url, "")
     mean = named_topics(client)["mean"]
