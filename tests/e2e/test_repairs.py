@@ -45,7 +45,7 @@ def assert_is_repaired(out, address, better):
     record, ids = RunRecord(out / RECORD), json.loads((out / "result.json").read_text())["node_ids"]
     for name in ("fast", "slow", "apart", "position"):
         latest = record.latest(ids[name])
-        assert latest.ts.tolist() == expected[name].ts.tolist(), name
+        assert latest.ts.tolist() == expected[name].index.tolist(), name
         for field, column in zip(latest.fields, latest.values, strict=True):
             assert column.tobytes() == expected[name][[field]].to_numpy(float).tobytes(), name
     told = {ts for rows in record.late(ids["price"]) for ts in rows.ts.tolist()}

@@ -228,3 +228,33 @@ def test_a_lost_topic_with_other_records_makes_a_machine_stale():
     one.turn(4)
     assert one.machine.is_stale
     assert not two.machine.is_stale
+
+
+def test_late_bars_are_published_once_sorted_and_not_before_their_bucket_is_sealed():
+    log = Log(fences=True)
+    one = Runner(log, [function(last_of)]).produce(1).feed(bars(10))
+    later = Rows(bars(12).ts[[11, 4, 4, 2]], ("close",), np.array([7.0, 1.0, 9.0, 3.0]).reshape(1, -1, 1))
+    early = one.machine.repair(PRICE.node_id, later)
+    assert early.ts.tolist() == [START + 11 * MINUTE]
+    one.turn(8)
+    assert [(b.revision, Rows.of(b).values[0, :, 0].tolist()) for b in log.topics[PRICE.node_id] if b.revision] == [
+        (1, [3.0, 9.0])
+    ]
+    one.machine.repair(PRICE.node_id, later)  # as after a hand-over
+    assert not one.machine.outbox
+    assert one.machine.is_settled
+    assert len(Runner(log, [FAST]).machine.repair(PRICE.node_id, later)) == 4  # it does not produce the stream
+
+
+def test_a_repair_has_travelled_when_all_nodes_rest_on_it_and_it_was_delivered():
+    log, mine = Log(fences=True), function(last_of)
+    one, two = Runner(log, [mine]).produce(1).feed(bars(10)), Runner(log, [mine]).turn(4)
+    one.machine.repair(PRICE.node_id, Rows(bars(10).ts[[5]], ("close",), np.array([[[1.0]]])))
+    log.append(one.machine.outbox)
+    one.machine.outbox.clear()
+    two.turn(4)
+    assert not two.machine.is_settled  # one has not computed again
+    one.turn(8)
+    two.turn(4)
+    assert (one.machine.is_settled, two.machine.is_settled) == (True, True)
+    assert log.truth(mine.node_id).values[0, 3, 0] == pytest.approx(np.mean([*bars(10).values[0, 3:5, 0], 1.0]))
