@@ -35,9 +35,9 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
         W3C trace context of the producer.
     fault : str
         Why the node is quarantined: nothing more comes until a producer with a newer epoch takes over.
-    rests : dict of node id to int
-        With a revision above 0: the last revision of each input that the node's records take into account from here
-        on. Without fields, the records of the buckets are taken back.
+    rests : dict of stream id to int
+        With a revision above 0: the last revision of each stream that all of the node's records take into account
+        from here on. Without fields, the records of the buckets are taken back.
 
     Examples
     --------
