@@ -179,4 +179,3 @@ def _check_history(plan: Plan, bound: Mapping[str, Bound]) -> None:
                     f"{bound[stream].stream.label!r} has {have}",
                     hint="give a longer period of data, or a shorter lookback",
                 )
-
