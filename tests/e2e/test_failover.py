@@ -18,9 +18,8 @@ from qmtl.report.result import Result
 from qmtl.sdk import Runner
 from qmtl.sdk.loader import load_strategy
 from qmtl.wire.client import GatewayClient
-from qmtl.wire.sessions import Beat
 from stack.cut import Cut
-from stack.observer import Counts, Observer
+from stack.observer import Counts, Observer, named_topics
 from stack.process import free_ports
 from stack.runners import DryRun
 from stack.waiting import wait_until
@@ -29,6 +28,8 @@ pytestmark = pytest.mark.timeout(1800)
 
 ROUNDS = int(os.environ.get("QMTL_ROUNDS", "10"))
 SEED = int(os.environ.get("QMTL_SEED", "5"))
+#: A session that has not beaten for so long is dead; 5 s where nobody says otherwise.
+TIMEOUT_S = float(os.environ.get("QMTL_SESSION_TIMEOUT", "1"))
 STRATEGIES = Path(__file__).with_name("strategies") / "shared.py"
 SHARED = ("price", "mean")
 #: Bars of one minute come so many times faster: 50 a second.
@@ -71,12 +72,9 @@ class Field:
         for runner in self.runners.values():
             runner.start()
         self.client = GatewayClient(self.world.url, "")
-        ids = [one["strategy_id"] for one in self.client.strategies()]
-        self.topics = {n["name"]: n["topic"] for one in ids for n in self.client.strategy(one)["nodes"] if n["name"]}
-        self.strategy = ids[0]
-        log = self.client.attend(Beat("observer")).broker_url
-        self.observer = Observer(log, sorted(self.topics.values()))
-        self.observer.start()
+        self.strategy = self.client.strategies()[0]["strategy_id"]
+        self.topics = named_topics(self.client)
+        self.observer = Observer.at(self.client, sorted(self.topics.values()))
 
     def close(self):
         say(self.told())
@@ -256,11 +254,13 @@ def verdict(field):
 
 def table(kind, struck, hand_overs, counts):
     """Return what happened, for people."""
-    lines = [f"fail-over, {kind}: seed {SEED}, {counts}"]
+    lines = [f"fail-over, {kind}: seed {SEED}, session timeout {TIMEOUT_S:g} s, {counts}"]
     for fault, rounds in struck.items():
         took = hand_overs[fault]
         times = (
-            f"hand-over p50 {np.median(took):.2f} s, p99 {np.quantile(took, 0.99):.2f} s" if took else "no hand-over"
+            f"hand-over p50 {np.median(took):.2f} s, p99 {np.quantile(took, 0.99):.2f} s, max {max(took):.2f} s"
+            if took
+            else "no hand-over"
         )
         lines.append(f"  {fault:<8} {rounds:>3} rounds  {times}")
     return "\n".join(lines)
@@ -268,15 +268,16 @@ def table(kind, struck, hand_overs, counts):
 
 @pytest.mark.parametrize("kind", ["embedded", "real"])
 def test_rounds_of_faults(record_property, field, kind):
-    run, dice = field(kind, ROUNDS, 1.0), random.Random(SEED)
+    run, dice = field(kind, ROUNDS, TIMEOUT_S), random.Random(SEED)
     struck, hand_overs = Counter(), defaultdict(list)
     faults = [FAULTS[kind][number % len(FAULTS[kind])] for number in range(ROUNDS)]
     dice.shuffle(faults)
     run.moves_on()
     for number, fault in enumerate(faults):
         elapse(dice.uniform(0.0, 1.0))
-        say(f"round {number}: {fault} behind bar {run.last() // 60}")
+        say(f"round {number}: {fault} behind bucket {run.last()}")
         took = getattr(run, fault)(dice)
+        say(f"round {number}: {fault}, {'no hand-over' if took is None else f'{took:.2f} s'}")
         struck[fault] += 1
         hand_overs[fault] += [] if took is None else [took]
         run.moves_on()
@@ -286,5 +287,5 @@ def test_rounds_of_faults(record_property, field, kind):
     say(told)
     record_property("told", told)
     assert counts == (0, 0, 0)
-    times = [took for fault in OF_PRODUCER for took in hand_overs[fault]]
-    assert np.quantile(times, 0.99) < run.timeout_s + 1.0, told
+    for fault in OF_PRODUCER:
+        assert not hand_overs[fault] or np.quantile(hand_overs[fault], 0.99) < TIMEOUT_S + 1.0, told
