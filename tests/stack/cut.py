@@ -65,6 +65,8 @@ class Cut(FaultProxy):
         self._writers |= pair
         try:
             await asyncio.gather(self._pass(reader, there[1], passing), self._pass(there[0], writer, passing))
+        except asyncio.CancelledError:
+            pass  # the end; streams of 3.11 would log it as an error
         finally:
             self._writers -= pair
             self._held.pop(port, None)
