@@ -40,8 +40,8 @@ FAULTS = {
     "embedded": ["kill", "freeze", "cut", "gateway", "two"],
     "real": ["kill", "freeze", "cut", "gateway", "dagm", "kafka", "two"],
 }
-#: Faults after which somebody else took over within timeout + 1 s whenever it was measured, 30 rounds on the embedded stack
-#: and 14 on the real one. There, 2 of 30 kills and cuts on a busy machine took up to 0.4 s longer: told, not asserted.
+#: Faults after which somebody else took over within timeout + 1 s whenever it was measured: 30 rounds on the embedded
+#: stack, 14 on the real one. There, 2 of 30 kills and cuts took up to 0.4 s longer, busy as it was: told, not asserted.
 IN_TIME = {"embedded": ("kill", "freeze", "cut"), "real": ("freeze",)}
 
 
