@@ -36,6 +36,7 @@ SACRED = (
 )
 
 
+@pytest.mark.timeout(400)  # they run everything that a reader would run
 @pytest.mark.parametrize("name", EXECUTED)
 def test_snippets_run_and_print_what_the_document_shows(
     name: str, root: Path, tmp_path: Path, real_data: Callable[[str], Path]
