@@ -9,7 +9,6 @@ import sqlite3
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from qmtl.live.run_record import RunRecord
@@ -30,18 +29,6 @@ SEED = int(os.environ.get("QMTL_SEED", "5"))
 FAST, SLOW = "--speed=60000x", "--speed=600x"
 STRATEGIES = Path(__file__).with_name("strategies") / "shared.py"
 A, B = f"{STRATEGIES}:A", f"{STRATEGIES}:B"
-
-
-@pytest.fixture
-def bars(real_data, tmp_path):
-    """Return a function that makes a file with so many bars."""
-
-    def get(count):
-        made = tmp_path / "bars.parquet"
-        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(count).to_parquet(made)
-        return made
-
-    return get
 
 
 @pytest.fixture
@@ -98,8 +85,10 @@ class Journal:
 
 
 @pytest.mark.parametrize("kind", ["embedded", "real"])
-def test_kills_at_random_moments_lose_and_double_no_order(record_property, own_world, dryrun, bars, tmp_path, kind):
-    world, dice, bars = own_world(kind, 1.0), random.Random(SEED), bars(4_000 * KILLS)
+def test_kills_at_random_moments_lose_and_double_no_order(
+    record_property, own_world, dryrun, first_bars, tmp_path, kind
+):
+    world, dice, bars = own_world(kind, 1.0), random.Random(SEED), first_bars(4_000 * KILLS)
     run, before, kills, opened = dryrun(world, A, bars, "a", FAST), None, 0, 0
     while kills < KILLS:
         run.arguments[-1] = FAST if kills % 2 else SLOW
@@ -127,8 +116,8 @@ def test_kills_at_random_moments_lose_and_double_no_order(record_property, own_w
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_run_in_time_and_the_same_command_goes_on(world, dryrun, bars, number):
-    bars = bars(10_000)
+def test_a_signal_ends_a_run_in_time_and_the_same_command_goes_on(world, dryrun, first_bars, number):
+    bars = first_bars(10_000)
     run = dryrun(world, A, bars, "a", "--speed=60000x")
     run.start()
     wait_until(lambda: run.out.joinpath("run", "state.db").exists(), 10.0)
@@ -145,8 +134,8 @@ def test_a_signal_ends_a_run_in_time_and_the_same_command_goes_on(world, dryrun,
 
 
 @pytest.mark.parametrize("kind", ["embedded", "real"])
-def test_a_signal_ends_a_run_in_time_while_everything_else_stands_still(own_world, dryrun, bars, kind):
-    world, bars = own_world(kind), bars(10_000)
+def test_a_signal_ends_a_run_in_time_while_everything_else_stands_still(own_world, dryrun, first_bars, kind):
+    world, bars = own_world(kind), first_bars(10_000)
     run = dryrun(world, A, bars, "a", "--speed=60000x")
     run.start()
     wait_until(lambda: run.out.joinpath("run", "state.db").exists() and len(Journal(run.out).equity) > 50, 20.0)
@@ -166,8 +155,8 @@ def test_a_signal_ends_a_run_in_time_while_everything_else_stands_still(own_worl
     assert equal(A, bars, run.out) is True
 
 
-def test_a_strategy_that_is_stopped_ends_its_run_with_a_result_and_what_only_it_used(world, dryrun, bars):
-    bars = bars(20_000)
+def test_a_strategy_that_is_stopped_ends_its_run_with_a_result_and_what_only_it_used(world, dryrun, first_bars):
+    bars = first_bars(20_000)
     runs = {"A": dryrun(world, A, bars, "a", "--speed=3000x"), "B": dryrun(world, B, bars, "b", "--speed=3000x")}
     for run in runs.values():
         run.start()

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from qmtl.report.compare import compare
@@ -27,18 +26,6 @@ A, B = f"{STRATEGIES}:A", f"{STRATEGIES}:B"
 SHARED = {"price": 0, "mean": 49}
 #: A thousand bars a second.
 FAST = "--speed=60000x"
-
-
-@pytest.fixture
-def bars(real_data, tmp_path):
-    """Return a function that makes a file with so many bars."""
-
-    def get(count):
-        made = tmp_path / "bars.parquet"
-        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(count).to_parquet(made)
-        return made
-
-    return get
 
 
 @pytest.fixture
@@ -74,8 +61,8 @@ def each_once(counts: Sequence[Mapping[str, Any]], bars: int, producers: Mapping
         assert sum(map(bool, computed)) == producers[node], (node, counts)
 
 
-def test_two_processes_share_a_node_and_equal_their_backtests(dryrun, bars):
-    data = bars(6_000)
+def test_two_processes_share_a_node_and_equal_their_backtests(dryrun, first_bars):
+    data = first_bars(6_000)
     runs = {A: dryrun(A, data, "a", "--speed=max"), B: dryrun(B, data, "b", "--speed=max")}
     together([*runs.values()])
     told = [run.finished() for run in runs.values()]
@@ -84,8 +71,8 @@ def test_two_processes_share_a_node_and_equal_their_backtests(dryrun, bars):
         assert equal(address, data, run.out) is True
 
 
-def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, bars):
-    data = bars(3_000)
+def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, first_bars):
+    data = first_bars(3_000)
     runs = [dryrun(A, data, name, FAST) for name in ("once", "twice")]
     together(runs)
     told = [run.finished() for run in runs]
@@ -97,8 +84,8 @@ def test_one_strategy_in_two_processes_is_one_strategy(world, dryrun, bars):
         assert equal(A, data, run.out) is True
 
 
-def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars):
-    data = bars(6_000)
+def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, first_bars):
+    data = first_bars(6_000)
     first, late, last = (
         dryrun(address, data, name, FAST) for address, name in ((A, "first"), (B, "late"), (A, "last"))
     )
@@ -121,8 +108,8 @@ def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, bars
 
 
 @pytest.mark.parametrize("world", ["embedded"], indirect=True)  # ten processes are dear
-def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, bars):
-    data = bars(2_000)
+def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, first_bars):
+    data = first_bars(2_000)
     addresses = [f"{STRATEGIES}:S{number:02}" for number in range(100)]
     runs = [dryrun(" ".join(addresses[n : n + 10]), data, f"p{n}", "--speed=6000x") for n in range(0, 100, 10)]
     together(runs)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import neo4j
+import pandas as pd
 import psycopg
 import pytest
 import redis
@@ -68,6 +69,18 @@ def own_server() -> Iterator[Callable[[str], Server]]:
 def anyio_backend() -> str:
     """Coroutines run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture
+def first_bars(real_data: Callable[[str], Path], tmp_path: Path) -> Callable[[int], Path]:
+    """Return a function that makes a file with so many minutes."""
+
+    def get(count: int) -> Path:
+        made = tmp_path / "bars.parquet"
+        pd.read_parquet(real_data("BTC-PERP-1m.parquet")).head(count).to_parquet(made)
+        return made
+
+    return get
 
 
 @pytest.fixture(params=["embedded", "real"])

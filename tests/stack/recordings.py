@@ -23,6 +23,7 @@ from qmtl.sdk.dryrun import Prepared, Request
 from qmtl.sdk.feeds import open_feeds
 from qmtl.sdk.live_result import assemble
 from qmtl.sdk.loader import load_strategy
+from qmtl.sdk.tag_queries import resolved
 from qmtl.wire.client import Mapped
 
 EVER = Span(0, FOREVER)
@@ -40,7 +41,7 @@ def prepared(address: str, data: Mapping[str, Any], out: Path, span: Span = EVER
     streams = {k: tuple(sorted(b.frame.fields)) for k, b in feeds.bound.items()}
     plan = Plan.of(built.dag, streams, kept_of(built) | streams.keys())
     placed = Mapped("s-1", created=True, state="running", queue_map={}, new=0, reused=0, detail=None)
-    return Prepared([built], request, built.dag, feeds, plan, None, [placed], out / "run", None, "session")  # type: ignore[arg-type]
+    return Prepared([built], request, resolved([built], ()), feeds, plan, None, [placed], out / "run", None, "session")  # type: ignore[arg-type]
 
 
 def record(
