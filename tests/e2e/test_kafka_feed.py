@@ -24,7 +24,9 @@ class Topic:
     def __init__(self, server, partitions=1):
         self.server, self.name = server, f"bars-{uuid.uuid4().hex[:8]}"
         admin = AdminClient({"bootstrap.servers": server.address})
-        admin.create_topics([NewTopic(self.name, partitions, 1)])[self.name].result(timeout=20)
+        # The bars are years old: a topic that keeps a week would lose them under the test.
+        made = NewTopic(self.name, partitions, 1, config={"retention.ms": "-1"})
+        admin.create_topics([made])[self.name].result(timeout=20)
         self._producer = Producer({"bootstrap.servers": server.address, "acks": "all", "linger.ms": 1})
         self.feeds = []
 
@@ -44,11 +46,22 @@ class Topic:
 
 
 @pytest.fixture
-def topic(shared_server):
-    made = Topic(shared_server("kafka"))
-    yield made
-    for feed in made.feeds:
+def topic_on():
+    """Topics on a server; their readers end with the test."""
+    made = []
+
+    def make(server, **more):
+        made.append(Topic(server, **more))
+        return made[-1]
+
+    yield make
+    for feed in (feed for topic in made for feed in topic.feeds):
         feed.close()
+
+
+@pytest.fixture
+def topic(topic_on, shared_server):
+    return topic_on(shared_server("kafka"))
 
 
 def drained(feed, after, until, limit=1000):
@@ -157,21 +170,19 @@ def test_who_does_not_fetch_makes_it_pause(topic):
     assert drained(feed, NONE, START + 60 * count, 8192)[0] == bars(0, count)
 
 
-def test_a_topic_that_is_not_there_or_has_no_one_order_is_a_problem(topic, shared_server):
+def test_a_topic_that_is_not_there_or_has_no_one_order_is_a_problem(topic, topic_on, shared_server):
     topic.name = "nowhere"
     feed = topic.feed()
     feed.arrived(NONE, 1)
     assert "nowhere" in wait_until(lambda: feed.problem, 20)
-    several = Topic(shared_server("kafka"), partitions=3)
-    feed = several.feed()
+    feed = topic_on(shared_server("kafka"), partitions=3).feed()
     feed.arrived(NONE, 1)
     assert "3 partitions" in wait_until(lambda: feed.problem, 20)
-    feed.close()
 
 
-def test_a_broker_that_dies_is_a_problem_until_it_is_back(own_server):
+def test_a_broker_that_dies_is_a_problem_until_it_is_back(topic_on, own_server):
     server = own_server("kafka")
-    topic = Topic(server)
+    topic = topic_on(server)
     topic.write(*bars(0, 10))
     feed = topic.feed()
     assert drained(feed, NONE, START + 600)[0] == bars(0, 10)
@@ -188,9 +199,9 @@ def test_a_broker_that_dies_is_a_problem_until_it_is_back(own_server):
     assert not feed._reader._thread.is_alive()
 
 
-def test_a_broker_that_hangs_is_a_problem_and_passes_over_nothing(own_server):
+def test_a_broker_that_hangs_is_a_problem_and_passes_over_nothing(topic_on, own_server):
     server = own_server("kafka")
-    topic, at = Topic(server), [START + 62.0]
+    topic, at = topic_on(server), [START + 62.0]
     topic.write((START, 1.0, START + 60))
     feed = topic.feed("closed=true&grace=2", now=lambda: at[0])
     drained(feed, NONE, START + 60)
