@@ -107,7 +107,6 @@ def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, firs
         assert equal(address, data, run.out) is True
 
 
-@pytest.mark.parametrize("world", ["embedded"], indirect=True)  # ten processes are dear
 def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, first_bars):
     data = first_bars(2_000)
     addresses = [f"{STRATEGIES}:S{number:02}" for number in range(100)]
