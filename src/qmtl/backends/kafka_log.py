@@ -174,21 +174,36 @@ class _Writer:
 
     After a failure the producer is thrown away with all that it has not sent, and the next append gets another one.
     So what a topic has of an append is always its beginning, and no later batch can say that an earlier one is there.
+
+    A producer gets its id from the broker half a second after it was made, or later: it is made long before it is
+    needed, so that who takes over writes at once.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._settings = {**_PRODUCER, **given}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
-        self._producer: Producer | None = None
+        self._producer: Producer | None = self._another()
         self._ended = threading.Event()
+
+    def _another(self) -> Producer:
+        return Producer(self._settings, logger=_client_log)
 
     async def send(self, messages: Sequence[_Message]) -> None:
         """Return when everything is acknowledged; raises KafkaException or TimeoutError."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, messages)
 
     def _send(self, messages: Sequence[_Message]) -> None:
-        producer = self._producer or Producer(self._settings, logger=_client_log)
-        self._producer = None
+        producer, self._producer = self._producer or self._another(), None
+        try:
+            self._sent(producer, messages)
+        except (KafkaException, TimeoutError):
+            producer.purge()
+            producer = self._another()
+            raise
+        finally:
+            self._producer = None if self._ended.is_set() else producer
+
+    def _sent(self, producer: Producer, messages: Sequence[_Message]) -> None:
         told: list[KafkaError | None] = []
         for message in messages:
             _produce(producer, message, told)
@@ -198,10 +213,10 @@ class _Writer:
             if len(told) > before:
                 before, ends = len(told), time.monotonic() + _ANSWER_S
         fault = next((error for error in told if error is not None), None)
-        if fault is not None or len(told) < len(messages):
-            producer.purge()
-            raise _silent() if fault is None else KafkaException(fault)
-        self._producer = producer
+        if fault is not None:
+            raise KafkaException(fault)
+        if len(told) < len(messages):
+            raise _silent()
 
     async def close(self) -> None:
         """End the producer; an append that nobody waits for any more is given up."""
@@ -223,7 +238,6 @@ def _produce(producer: Producer, message: _Message, told: list[KafkaError | None
             producer.produce(topic, value, key, partition=0, on_delivery=done, headers=headers)
         except BufferError:
             if time.monotonic() > ends:
-                producer.purge()
                 raise _silent() from None
             producer.poll(_SLICE_S)
         else:
