@@ -36,7 +36,7 @@ def kernel_source(operator: Operator, *, single: bool, python_mode: bool) -> str
     names = {"step": operator.step, "lift": operator.lift, "merge": operator.merge}
     steps = _Sources(operator.name)
     text = "\n\n".join(steps.define(alias, function) for alias, function in names.items() if function is not None)
-    body = (templates.PROLOGUE + templates.BODIES[operator.kind]).format(**_parts(operator, single))
+    body = templates.BODIES[operator.kind].format(**_parts(operator, single))
     return templates.HEADER.format(
         name=operator.name, steps="\n\n".join([*steps.helpers, text]), body=body, python_mode=python_mode
     )
@@ -46,6 +46,7 @@ def _parts(operator: Operator, single: bool) -> dict[str, Any]:
     """Return what the templates leave open, unrolled for this number of inputs, outputs and states."""
     width, height, wide = len(operator.inputs), len(operator.outputs), operator.state
     inputs, outputs, states = range(width), range(height), range(wide)
+    pointwise = operator.kind == "pointwise"
 
     def cell(k: int, row: str) -> str:
         return f"x{k}[{row}]" if single else f"f[a{k} + {row} * r{k} + s * s{k}]"
@@ -61,7 +62,8 @@ def _parts(operator: Operator, single: bool) -> dict[str, Any]:
         "W": wide,
         "S": "1" if single else "i[pc + 1]",
         "params": _tuple(f"f[P + {k}]" for k in range(max(1, len(operator.params)))),
-        "unpack": _unpack(inputs, outputs, single),
+        "unpack": _unpack_member(inputs, outputs, single) if pointwise else _unpack(inputs, outputs, single),
+        "size": 3 + (2 if single else 4) * width,
         "absent": " or ".join(f"m{k}[t] == 0" for k in inputs),
         "absent_at_q": " or ".join(f"m{k}[q] == 0" for k in inputs),
         "x": _tuple(cell(k, "t") for k in inputs),
@@ -75,7 +77,7 @@ def _parts(operator: Operator, single: bool) -> dict[str, Any]:
         "ring_store": _indent((f"f[at + {k}] = x[{k}]" for k in inputs), 12),
         "panel": _indent((f"panel[{k}, s] = {cell(k, 't')}" for k in inputs), 12),
         "collect": _indent((f"f[fs + (s * {width} + {k}) * N + c] = {cell(k, 'q')}" for k in inputs), 20),
-        "store": store(12 if operator.kind == "pointwise" else 16),
+        "store": store(16),
     }
 
 
@@ -83,15 +85,26 @@ def _unpack(inputs: Iterable[int], outputs: Iterable[int], single: bool) -> str:
     lines = []
     for k in inputs:
         at = f"pc + {11 + 4 * k}"
-        lines += [
-            f"a{k} = i[{at}]",
-            f"r{k} = i[{at} + 1]",
-            f"s{k} = i[{at} + 2]",
-            f"m{k} = i[i[{at} + 3]:i[{at} + 3] + rows]",
-        ]
-        lines += [f"x{k} = f[a{k}:a{k} + rows]"] if single else []
-    lines += [f"y{m} = f[out + {m} * stride:out + {m} * stride + n]" for m in outputs] if single else []
-    return _indent(lines, 4)
+        lines += _input(k, f"i[{at}]", f"i[{at} + 3]", (f"i[{at} + 1]", f"i[{at} + 2]"), single)
+    return _indent([*lines, *_outputs(outputs, single)], 4)
+
+
+def _unpack_member(inputs: Iterable[int], outputs: Iterable[int], single: bool) -> str:
+    """Return the same for one of several neighbours: columns of one symbol have no steps."""
+    lines, size = [], 2 if single else 4
+    for k in inputs:
+        at = f"at + {3 + size * k}"
+        lines += _input(k, f"i[{at}]", f"i[{at} + {size - 1}]", (f"i[{at} + 1]", f"i[{at} + 2]"), single)
+    return _indent([*lines, *_outputs(outputs, single)], 8)
+
+
+def _input(k: int, column: str, mask: str, steps: tuple[str, str], single: bool) -> list[str]:
+    own = [f"x{k} = f[a{k}:a{k} + rows]"] if single else [f"r{k} = {steps[0]}", f"s{k} = {steps[1]}"]
+    return [f"a{k} = {column}", *own, f"m{k} = i[{mask}:{mask} + rows]"]
+
+
+def _outputs(outputs: Iterable[int], single: bool) -> list[str]:
+    return [f"y{m} = f[out + {m} * stride:out + {m} * stride + n]" for m in outputs] if single else []
 
 
 def _tuple(items: Iterable[str]) -> str:

@@ -27,10 +27,12 @@ class Executor:
         Rows of a chunk.
     track_access : bool
         Record what user functions read.
+    by_operator : bool
+        See :class:`qmtl.engine.program.Program`.
     """
 
-    def __init__(self, plan: Plan, capacity: int, *, track_access: bool = False) -> None:
-        self.plan, self.program = plan, Program(plan, capacity)
+    def __init__(self, plan: Plan, capacity: int, *, track_access: bool = False, by_operator: bool = False) -> None:
+        self.plan, self.program = plan, Program(plan, capacity, by_operator=by_operator)
         self._feeds = {k: Feed(plan.nodes[k].node, period) for k, period in _python_needs(plan).items()}
         self.user_nodes = {
             k: UserNode(p, self._feeds, track_access=track_access)

@@ -17,6 +17,7 @@ import numpy as np
 
 from qmtl.engine import builtin
 from qmtl.engine.codegen import load_kernel
+from qmtl.engine.order import grouped, last_reads
 from qmtl.engine.plan import Plan, PlanNode
 from qmtl.graph.expression import Edge
 from qmtl.graph.operator_node import OperatorNode
@@ -53,6 +54,36 @@ class Call:
 
 
 @dataclass
+class Kernel:
+    """A kernel that will be called, by its address, with the settings of what it does."""
+
+    address: int
+    block: list[int]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where the outputs of kept nodes of one shape lie, side by side: so whoever reads all of them reads one array.
+
+    Attributes
+    ----------
+    interval, width : int
+        Seconds of a bucket, and symbols S.
+    fields, nodes : tuple of str
+        Names of the values, and ids in the order of the plan.
+    at, masks : int
+        Where the columns ``float64[nodes, fields, capacity, S]`` begin in ``f``, and their masks in ``i``.
+    """
+
+    interval: int
+    width: int
+    fields: tuple[str, ...]
+    nodes: tuple[str, ...]
+    at: int
+    masks: int
+
+
+@dataclass
 class _Arena:
     """Hands out places in an array that is made when its size is known."""
 
@@ -75,11 +106,18 @@ class Program:
     plan : Plan
         What to compute.
     capacity : int
-        Rows of a chunk; at least 2, because a gap may complete two buckets at once.
+        Rows of a chunk; at least 2, because a gap may complete two buckets at once, where one source does not decide
+        alone what the rows are.
+    by_operator : bool
+        Run nodes of one operator together where chunks are mostly short; else in the order of the plan, where the
+        columns of long chunks are read again while they are in the processor's cache.
     """
 
-    def __init__(self, plan: Plan, capacity: int) -> None:
-        self.plan, self.capacity = plan, max(2, capacity)
+    def __init__(self, plan: Plan, capacity: int, *, by_operator: bool = False) -> None:
+        is_simple = (
+            sum(p.is_source for p in plan.nodes.values()) == len({p.node.interval for p in plan.nodes.values()}) == 1
+        )
+        self.plan, self.capacity = plan, max(1 if is_simple else 2, capacity)
         self._i, self._f = _Arena(1), _Arena()
         self.lanes: dict[int, int] = {}
         self.sources: dict[str, Source] = {}
@@ -91,9 +129,13 @@ class Program:
         self._ones: int | None = None
         self._constants: dict[str, int] = {}
         self._free: dict[tuple[str, int], list[int]] = {}
-        self._dying = _last_reads(plan)
+        self._order = grouped(plan) if by_operator else list(plan.nodes)
+        self._dying = last_reads(plan, self._order)
         self._reserve_states()
         self.state_i, self.state_f = self._i.size, self._f.size
+        self._places: dict[str, tuple[int, int]] = {}
+        self.shelves: list[Shelf] = []
+        self._reserve_shelves()
         self.calls = self._build()
         self.i = _filled(self._i, np.int64)
         self.f = _filled(self._f, np.float64)
@@ -118,6 +160,13 @@ class Program:
         column = self.columns[identifier, name]
         return self.f[column.at : column.at + count * column.width].reshape(count, column.width)
 
+    def shelf(self, shelf: Shelf) -> tuple[np.ndarray[Any, np.dtype[np.int64]], np.ndarray[Any, np.dtype[np.float64]]]:
+        """Masks int64[nodes, capacity] and values float64[nodes, fields, capacity, S] of a shelf; views."""
+        count, height = len(shelf.nodes), len(shelf.fields)
+        masks = self.i[shelf.masks : shelf.masks + count * self.capacity].reshape(count, -1)
+        size = count * height * self.capacity * shelf.width
+        return masks, self.f[shelf.at : shelf.at + size].reshape(count, height, self.capacity, shelf.width)
+
     # --- layout -----------------------------------------------------------------------------
 
     def _reserve_states(self) -> None:
@@ -133,6 +182,19 @@ class Program:
                 self._states[identifier] = self._reserve_state(plan)
                 for edge in self._foreign(plan):
                     self._reserve_alignment(edge, plan.node.interval)
+
+    def _reserve_shelves(self) -> None:
+        """Lay out the outputs of kept nodes side by side."""
+        shapes: dict[tuple[int, int, tuple[str, ...]], list[str]] = {}
+        for identifier, plan in self.plan.nodes.items():
+            if plan.is_compiled and identifier in self.plan.keep:
+                shapes.setdefault((plan.node.interval, plan.width, plan.fields or ()), []).append(identifier)
+        for (interval, width, fields), nodes in shapes.items():
+            size = len(fields) * self.capacity * width
+            at, masks = self._f.take(len(nodes) * size), self._i.take(len(nodes) * self.capacity)
+            self.shelves.append(Shelf(interval, width, fields, tuple(nodes), at, masks))
+            for k, identifier in enumerate(nodes):
+                self._places[identifier] = at + k * size, masks + k * self.capacity
 
     def _reserve_state(self, plan: PlanNode) -> tuple[int, int]:
         node = plan.node
@@ -167,23 +229,24 @@ class Program:
     # --- program ----------------------------------------------------------------------------
 
     def _build(self) -> list[Call]:
-        pending: list[tuple[int, int]] = self._lane_calls()
+        pending = self._lane_kernels()
         calls: list[Call] = []
-        for identifier, plan in self.plan.nodes.items():
+        for identifier in self._order:
+            plan = self.plan.nodes[identifier]
             if plan.is_source:
                 pending += self._place(identifier, plan)
             elif plan.is_compiled:
-                pending += self._operator(identifier, plan)
+                self._operator(identifier, plan, pending)
                 self._release(identifier)
             else:
                 calls += [*self._flush(pending), Call(python=identifier)]
                 self._python_columns(identifier, plan)
         return calls + self._flush(pending)
 
-    def _flush(self, pending: list[tuple[int, int]]) -> list[Call]:
+    def _flush(self, pending: list[Kernel]) -> list[Call]:
         if not pending:
             return []
-        flat = [number for pair in pending for number in pair]
+        flat = [n for kernel in pending for n in (kernel.address, self._i.take(len(kernel.block), kernel.block))]
         pending.clear()
         start = self._i.take(len(flat), flat)
         return [Call(start, start + len(flat))]
@@ -206,8 +269,8 @@ class Program:
             }
         )
 
-    def _lane_calls(self) -> list[tuple[int, int]]:
-        calls = []
+    def _lane_kernels(self) -> list[Kernel]:
+        kernels = []
         for interval, lane in self.lanes.items():
             own = [s.header for k, s in self.sources.items() if self.plan.nodes[k].node.interval == interval]
             feeders = own + [self.lanes[j] for j in self._shorter(interval)]
@@ -215,8 +278,8 @@ class Program:
             if feeders == [lane]:
                 continue
             block = [lane, len(feeders), *feeders, *[0] * len(feeders)]
-            calls.append((builtin.address(builtin.KERNELS["lane_rows"]), self._i.take(len(block), block)))
-        return calls
+            kernels.append(Kernel(builtin.address(builtin.KERNELS["lane_rows"]), block))
+        return kernels
 
     def _values_at(self, at: int, value: int) -> None:
         for start, fill in self._i.values.items():
@@ -224,18 +287,27 @@ class Program:
                 fill[at - start] = value
                 return
 
-    def _place(self, identifier: str, plan: PlanNode) -> list[tuple[int, int]]:
+    def _place(self, identifier: str, plan: PlanNode) -> list[Kernel]:
         source, stride = self.sources[identifier], self.capacity * plan.width
         source.staging = self._f.take(stride * len(source.fields))
         if self._is_alone(identifier):
             self._define(identifier, source.fields, source.staging, self._always(), plan.width)
+            self._shelve(identifier, plan)
             return []
         self._values_at(source.header + 1, self._i.take(self.capacity))
         out, mask = self._f.take(stride * len(source.fields)), self._i.take(self.capacity)
         self._define(identifier, source.fields, out, mask, plan.width)
+        self._shelve(identifier, plan)
         lane = self.lanes[plan.node.interval]
         block = [lane, source.header, mask, out, stride, 0, source.staging, plan.width, len(source.fields)]
-        return [(builtin.address(builtin.KERNELS["place"]), self._i.take(len(block), block))]
+        return [Kernel(builtin.address(builtin.KERNELS["place"]), block)]
+
+    def _shelve(self, identifier: str, plan: PlanNode) -> None:
+        """Make a shelf of a kept source alone, where it is."""
+        if identifier in self.plan.keep and plan.fields:
+            first = self.columns[identifier, plan.fields[0]]
+            shelf = Shelf(plan.node.interval, plan.width, plan.fields, (identifier,), first.at, first.mask)
+            self.shelves.append(shelf)
 
     def _define(self, identifier: str, fields: tuple[str, ...], out: int, mask: int, width: int) -> None:
         self.masks[identifier] = mask
@@ -255,20 +327,22 @@ class Program:
         out = self._f.take(self.capacity * plan.width * len(fields))
         self._define(identifier, fields, out, self._i.take(self.capacity), plan.width)
 
-    def _operator(self, identifier: str, plan: PlanNode) -> list[tuple[int, int]]:
+    def _operator(self, identifier: str, plan: PlanNode, pending: list[Kernel]) -> None:
         node = plan.node
         assert isinstance(node, OperatorNode)  # the caller looked
-        calls: list[tuple[int, int]] = []
-        inputs: list[int] = []
-        for edge in plan.inputs:
-            inputs += self._input(edge, node, calls)
-        width, height, stride = len(plan.inputs), len(node.outputs), self.capacity * plan.width
-        out, mask = self._reuse("f", stride * height), self._reuse("i", self.capacity)
+        inputs = [self._input(edge, node, pending) for edge in plan.inputs]
+        height, stride = len(node.outputs), self.capacity * plan.width
+        out, mask = self._places.get(identifier) or (self._reuse("f", stride * height), self._reuse("i", self.capacity))
         self._define(identifier, node.outputs, out, mask, plan.width)
         params = self._f.take(
             max(1, len(node.params)), [float("nan") if v is None else float(v) for v in node.params.values()] or None
         )
-        scratch = self._f.take((width + height) * plan.width if node.operator.kind == "cross_section" else 0)
+        address = builtin.address(load_kernel(node.operator, single=plan.width == 1))
+        if node.operator.kind == "pointwise":
+            block = [mask, out, params, *_flat(inputs, single=plan.width == 1)]
+            self._join(pending, Kernel(address, [self.lanes[node.interval], plan.width, stride, 1, *block]))
+            return
+        scratch = self._f.take((len(inputs) + height) * plan.width if node.operator.kind == "cross_section" else 0)
         first = next(e.node for e in plan.inputs if e.node is not None)
         seen = first.interval if node.operator.kind == "resample" else node.interval
         block = [
@@ -282,21 +356,28 @@ class Program:
             _window(node),
             scratch,
             self.lanes[seen],
-            *inputs,
+            *_flat(inputs, single=False),
         ]
-        calls.append(
-            (builtin.address(load_kernel(node.operator, single=plan.width == 1)), self._i.take(len(block), block))
-        )
-        return calls
+        pending.append(Kernel(address, block))
 
-    def _input(self, edge: Edge, node: OperatorNode, calls: list[tuple[int, int]]) -> list[int]:
+    @staticmethod
+    def _join(pending: list[Kernel], member: Kernel) -> None:
+        """Add a node to the call of the neighbour before it, if both are of one operator and shape."""
+        last = pending[-1] if pending else None
+        if last is not None and last.address == member.address and last.block[:3] == member.block[:3]:
+            last.block[3] += 1
+            last.block += member.block[4:]
+        else:
+            pending.append(member)
+
+    def _input(self, edge: Edge, node: OperatorNode, pending: list[Kernel]) -> list[int]:
         """Return ``[column, step of a row, step of a symbol, mask]`` of one input of an operator."""
         if edge.node is None:
             return [self._constant(float(edge.constant or 0.0)), 1, 0, self._always()]
         assert edge.field is not None  # operators read fields
         column = self.columns[edge.node.node_id, edge.field]
         if edge.node.interval != node.interval and node.operator.kind != "resample":
-            column = self._align(edge, node.interval, column, calls)
+            column = self._align(edge, node.interval, column, pending)
         return [column.at, column.width, 0 if column.width == 1 else 1, column.mask]
 
     def _constant(self, value: float) -> int:
@@ -326,7 +407,7 @@ class Program:
             self._ones = self._i.take(self.capacity, [1] * self.capacity)
         return self._ones
 
-    def _align(self, edge: Edge, interval: int, column: Column, calls: list[tuple[int, int]]) -> Column:
+    def _align(self, edge: Edge, interval: int, column: Column, pending: list[Kernel]) -> Column:
         assert edge.node is not None  # constants have no lane
         assert edge.field is not None
         key = (edge.node.node_id, edge.field, interval)
@@ -342,7 +423,7 @@ class Program:
                 column.width,
                 *self._align_states[key],
             ]
-            calls.append((builtin.address(builtin.KERNELS["align"]), self._i.take(len(block), block)))
+            pending.append(Kernel(builtin.address(builtin.KERNELS["align"]), block))
             self._aligned[key] = made
         return self._aligned[key]
 
@@ -354,6 +435,11 @@ def _window(node: OperatorNode) -> int:
     return node.operator.window(node.params)
 
 
+def _flat(inputs: list[list[int]], *, single: bool) -> list[int]:
+    """Return the settings of all inputs; columns of one symbol need no steps."""
+    return [number for one in inputs for number in ((one[0], one[3]) if single else one)]
+
+
 def _filled(arena: _Arena, kind: Any) -> np.ndarray[Any, Any]:
     array = np.zeros(arena.size, kind)
     for at, fill in arena.values.items():
@@ -362,24 +448,3 @@ def _filled(arena: _Arena, kind: Any) -> np.ndarray[Any, Any]:
         else:
             array[at] = fill
     return array
-
-
-def _last_reads(plan: Plan) -> dict[str, list[str]]:
-    """Return for each compiled node the operators whose columns nobody reads after it.
-
-    What is kept, or shown to a user's function, is read after the chunk and stays.
-    """
-    stay, last = set(plan.keep), {}
-    for identifier, reader in plan.nodes.items():
-        for edge in reader.inputs:
-            if edge.node is None:
-                continue
-            if reader.is_compiled:
-                last[edge.node.node_id] = identifier
-            else:
-                stay.add(edge.node.node_id)
-    dying: dict[str, list[str]] = {}
-    for identifier, reader_id in last.items():
-        if plan.nodes[identifier].is_compiled and identifier not in stay:
-            dying.setdefault(reader_id, []).append(identifier)
-    return dying

@@ -19,13 +19,13 @@ from qmtl.engine.ring import Floats, Ints
 from qmtl.errors import DataFormatError, RunError
 from qmtl.interval import format_time
 
-_CAPACITY = 16
+#: Rows that one event may complete where it is not clear that there is one.
+_ROWS = 16
 #: Bars between two calls of ``on_chunk``.
 _CALL_EVERY = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True):
     """Everything that is complete by ``end``: at most the bars that end after the last event.
 
     Attributes
@@ -99,8 +99,8 @@ class StreamEngine:
     ----------
     plan : Plan
         What to compute; effects are made for the ids in ``plan.keep``.
-    capacity : int
-        Rows of a source that :meth:`advance` takes at once.
+    capacity : int, optional
+        Rows of a source that :meth:`advance` takes at once; by default as many as one event may complete.
 
     Examples
     --------
@@ -116,9 +116,9 @@ class StreamEngine:
     [0, 1]
     """
 
-    def __init__(self, plan: Plan, capacity: int = _CAPACITY) -> None:
-        self.plan, self.capacity = plan, capacity
-        self._executor = Executor(plan, capacity)
+    def __init__(self, plan: Plan, capacity: int | None = None) -> None:
+        self.plan = plan
+        self._executor = Executor(plan, capacity or _rows_of_event(plan), by_operator=True)
         self._fast = _FastPath.of(self._executor)
         self._effects = Effects(self)
         self._end = builtin.NONE
@@ -231,6 +231,16 @@ class StreamEngine:
         self._executor.restore(saved)
 
 
+def _rows_of_event(plan: Plan) -> int:
+    """Return how many rows of a node one event may complete: one, or what several sources and intervals may have open.
+
+    The fewer there are, the less memory a bar touches.
+    """
+    nodes = plan.nodes.values()
+    rows = sum(one.is_source for one in nodes) + len({one.node.interval for one in nodes}) - 1
+    return rows if rows == 1 else max(_ROWS, rows)
+
+
 def _as_chunk(ts: int, row: Any) -> Chunk:
     values = np.asarray(row, np.float64)
     return np.array([ts], np.int64), [column.reshape(1, -1) for column in values]
@@ -256,7 +266,7 @@ class _FastPath:
         self._readers = [
             _reader(program, k, plan) for k, plan in executor.plan.nodes.items() if k in executor.plan.keep
         ]
-        self._program, self._columns = program, dict[str, tuple[Ints, Ints, Ints]]()
+        self._program, self._columns = program, dict[str, _Column]()
 
     @classmethod
     def of(cls, executor: Executor) -> _FastPath | None:
@@ -269,23 +279,8 @@ class _FastPath:
     def column(self, name: str) -> list[float] | None:
         """Return a field of every node that has it, or None where a node may have emitted more than one record."""
         if name not in self._columns:
-            places = [
-                (lane, mask, place)
-                for _, lane, mask, _, first, at, others in self._readers
-                for field, place in [(first, at), *others]
-                if field == name
-            ]
-            lanes, masks, at = np.array(places, np.int64).reshape(-1, 3).T.copy()
-            self._columns[name] = lanes, masks, at
-        lanes, masks, at = self._columns[name]
-        i, values = self._program.i, self._program.f.take(at)
-        present = i.take(lanes) * i.take(masks)  # rows of the lane, where a node has one
-        if np.count_nonzero(present == 1) < len(present):
-            if len(present) and i.take(lanes).max() > 1:
-                return None
-            values[present != 1] = math.nan
-        found: list[float] = values.tolist()
-        return found
+            self._columns[name] = _Column(self._program, name)
+        return self._columns[name].read()
 
     def read(self) -> list[Emit] | None:
         """Return what was emitted, or None where a node may have emitted more than one record."""
@@ -300,6 +295,37 @@ class _FastPath:
                     values[other] = f[place]
                 made.append(Emit(identifier, i[bucket], values))
         return made
+
+
+class _Column:
+    """One field of all kept nodes of one symbol, as it lies on shelves."""
+
+    def __init__(self, program: Program, name: str) -> None:
+        self._i, self._pieces, found = program.i.data, [], []
+        for shelf in program.shelves:
+            if name in shelf.fields:
+                masks, values = program.shelf(shelf)
+                column = values[:, shelf.fields.index(name), 0, 0]
+                all_there = np.ones(len(masks), np.int64).tobytes()
+                self._pieces.append((program.lanes[shelf.interval], masks[:, 0], all_there, column))
+                found += shelf.nodes
+        ranks = {node: rank for rank, node in enumerate(program.plan.nodes)}
+        order = sorted(range(len(found)), key=lambda k: ranks[found[k]])
+        #: The order of the plan, where it is not that of the shelves.
+        self._order = None if order == [*range(len(found))] else order
+
+    def read(self) -> list[float] | None:
+        """Return the values of the only rows, NaN where there is none; None where a lane has more rows."""
+        found: list[float] = []
+        for lane, masks, all_there, column in self._pieces:
+            rows, values = self._i[lane], column.tolist()
+            if rows > 1:
+                return None
+            if rows == 0 or masks.tobytes() != all_there:
+                there = masks.tolist() if rows else [0] * len(values)
+                values = [value if here else math.nan for here, value in zip(there, values, strict=True)]
+            found = found + values if found else values
+        return found if self._order is None else [found[k] for k in self._order]
 
 
 #: Id, lane, mask, bucket, first field with its place, other fields with theirs.

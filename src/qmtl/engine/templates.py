@@ -47,14 +47,27 @@ PROLOGUE = """\
 {unpack}
 """
 
+# One call for all neighbours of one operator, with short settings of each: where rows are few, reading settings from
+# memory costs more than computing.
 POINTWISE = """\
-    for t in range(n):
-        if {absent}:
-            mask[t] = 0
-            continue
-        mask[t] = 1
-        for s in range(S):
-            y = step(({x}), p)
+    lane = i[pc]
+    n = i[lane]
+    rows = n
+    S = {S}
+    stride = i[pc + 2]
+    for at in range(pc + 4, pc + 4 + i[pc + 3] * {size}, {size}):
+        mask = i[i[at]:i[at] + n]
+        out = i[at + 1]
+        P = i[at + 2]
+        p = ({params})
+{unpack}
+        for t in range(n):
+            if {absent}:
+                mask[t] = 0
+                continue
+            mask[t] = 1
+            for s in range(S):
+                y = step(({x}), p)
 {store}
 """
 
@@ -242,9 +255,9 @@ RESAMPLE = """\
 
 BODIES = {
     "pointwise": POINTWISE,
-    "window": WINDOW,
-    "fold": FOLD,
-    "recursive": RECURSIVE,
-    "cross_section": CROSS_SECTION,
-    "resample": RESAMPLE,
+    "window": PROLOGUE + WINDOW,
+    "fold": PROLOGUE + FOLD,
+    "recursive": PROLOGUE + RECURSIVE,
+    "cross_section": PROLOGUE + CROSS_SECTION,
+    "resample": PROLOGUE + RESAMPLE,
 }
