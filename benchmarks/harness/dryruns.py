@@ -21,7 +21,7 @@ PARTS = (
     ("append", Loop, "_append"),
     ("read", Loop, "_read"),
     ("accounts", Loop, "_deliver"),
-    ("commit", Loop, "commit"),
+    ("commit", Loop, "_commit"),
 )
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from qmtl.errors import RunError, ServiceError, UsageError
 from qmtl.live.heart import Heart, Session
-from qmtl.live.loop import Loop, Parts
+from qmtl.live.loop import Loop
+from qmtl.live.parts import Parts
 from qmtl.live.progress import Progress
 from qmtl.live.watch import Watch
 from qmtl.sdk.dryrun import Prepared, host, prepare

@@ -14,7 +14,7 @@ from qmtl.indicators import sma
 from qmtl.live.changes import Changes
 from qmtl.live.facts import facts
 from qmtl.live.job import Job
-from qmtl.live.loop import Trouble
+from qmtl.live.line import Trouble
 from qmtl.live.machine import Machine
 from qmtl.live.progress import Progress
 from qmtl.live.rows import Rows
