@@ -46,10 +46,12 @@ class SqliteLog(SqlitePart, RecordLog):
 
     schema = SCHEMA
     refuses = True
+    #: Only the ends of topics are hot: a writer and a reader need no more, however long a run goes on.
+    cache_kib = 4096
 
     def __init__(self, path: Path | str, now: Callable[[], float] = time.time) -> None:
         super().__init__(path)
-        self._reading = Database(path, "", self.role)
+        self._reading = Database(path, "", self.role, self.cache_kib)
         self._ended = threading.Event()
         self._found_at = time.monotonic()
         self._now = now

@@ -23,12 +23,16 @@ IN = "IN (SELECT value FROM json_each(?))"
 
 #: A call that takes longer has failed, in seconds.
 DEADLINE_S = 30.0
+#: So much of a file a connection keeps in memory.
+CACHE_KIB = 65_536
 #: A file that others write is waited for; meanwhile somebody looks whether who writes has been stopped, in seconds.
 _BUSY_S, _LOOK_S = 5.0, 0.2
 
 
 class Database:
-    """One file. The schema is idempotent SQL that runs when the file is opened.
+    """One file, of which a connection keeps ``cache_kib`` in memory.
+
+    The schema is idempotent SQL that runs when the file is opened.
 
     Raises
     ------
@@ -36,8 +40,8 @@ class Database:
         The file cannot be opened, is locked by another process for long, or the disk is full.
     """
 
-    def __init__(self, path: Path | str, schema: str, role: str) -> None:
-        self._path, self._role = str(path), role
+    def __init__(self, path: Path | str, schema: str, role: str, cache_kib: int = CACHE_KIB) -> None:
+        self._path, self._role, self._cache_kib = str(path), role, cache_kib
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{role}")
         self._connection: sqlite3.Connection | None = None
         try:
@@ -52,7 +56,7 @@ class Database:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -65536")
+        connection.execute(f"PRAGMA cache_size = -{self._cache_kib}")
         connection.executescript(schema)
         connection.execute(f"PRAGMA busy_timeout = {_LOOK_S * 1000:.0f}")
         return connection
@@ -131,9 +135,10 @@ class SqlitePart(Dependency):
 
     kind = "sqlite"
     schema: ClassVar[str]
+    cache_kib: ClassVar[int] = CACHE_KIB
 
     def __init__(self, path: Path | str) -> None:
-        self._db = Database(path, self.schema, self.role)
+        self._db = Database(path, self.schema, self.role, self.cache_kib)
 
     async def check(self) -> str:
         return await self._db.version()
