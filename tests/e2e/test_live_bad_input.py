@@ -19,8 +19,9 @@ from qmtl.sdk.loader import load_strategy
 from qmtl.streams.disturbed import Disturbed
 from qmtl.streams.faults import parse_faults
 from qmtl.streams.pace import Pace
+from stack.fixtures import emptied
 from stack.process import free_ports
-from stack.programs import QMTL, World
+from stack.programs import QMTL
 from stack.runners import DryRun
 from stack.waiting import wait_until
 
@@ -116,13 +117,16 @@ BARS, BAD_AT = 3_000, 2_000
 MAX = ("--speed=max", "--until-end")
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory):
-    """One embedded world for all: each test has streams of its own."""
-    made = World("embedded", tmp_path_factory.mktemp("world") / "data", {})
-    made.start()
-    yield made
-    made.close()
+#: Where nothing of the stack can matter, or what is full or broken is the embedded one's own.
+embedded = pytest.mark.parametrize("service", ["embedded"], indirect=True)
+real = pytest.mark.parametrize("service", ["real"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=["embedded", "real"])
+def service(request, tmp_path_factory, shared_server):
+    """One world of each kind for all: each test has streams of its own."""
+    with emptied(request.param, tmp_path_factory.mktemp("world") / "data", shared_server) as made:
+        yield made
 
 
 @pytest.fixture
@@ -312,17 +316,23 @@ def test_other_bars_than_those_of_the_queue_are_refused(desk):
 class Cramped(DryRun):
     """A run whose files may not grow beyond so many KiB."""
 
-    kib = 400
+    kib = 0
 
     def command(self):
         return ["bash", "-c", f'ulimit -f {self.kib}; exec "$@"', "bash", *super().command()]
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(desk):
-    data, address = {"price": desk.data}, f"{desk.file}:Good"
-    run = Cramped(desk.world, address, data, desk.folder / "out", *MAX)
+def cramped(desk, kib, *options):
+    run = Cramped(desk.world, f"{desk.file}:Good", {"price": desk.data}, desk.folder / "out", *options)
+    run.kib = kib
     desk.started.append(run)
     run.start()
+    return run
+
+
+@embedded
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(desk):
+    run = cramped(desk, 400, *MAX)
     node = wait_until(lambda: (found := desk.nodes(run)["price"])["state"] == "stalled" and found, 30)
     assert "broker.db" in node["reason"]
     assert "space" in node["reason"]
@@ -331,6 +341,21 @@ def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(desk):
     assert "the same command goes on from there" in told(run)
     again = desk.run("Good")
     again.finished()
+    assert desk.equal("Good", "out") is True
+
+
+@real
+def test_a_disk_that_is_full_for_a_run_ends_that_run_and_others_take_over(desk):
+    full = cramped(desk, 200, "--speed=60000x", "--until-end")
+    other = desk.run("Good", out="other", options=["--speed=60000x", "--until-end"])
+    assert full.finished(code=1) == {}
+    said = told(full)
+    assert "state.db" in said
+    assert "make room" in said
+    other.finished()
+    assert desk.equal("Good", "other") is True
+    desk.run("Good").finished()
+    assert "goes on from 2022-01-0" in told(desk.started[-1])
     assert desk.equal("Good", "out") is True
 
 
@@ -350,6 +375,7 @@ def damaged(desk):
     (desk.folder / "mine" / "notes.txt").write_text("keep")
 
 
+@embedded
 @pytest.mark.parametrize(
     ("code", "says", "options"),
     [
@@ -381,6 +407,7 @@ def test_a_mistake_is_named_with_its_remedy_and_nothing_is_left(desk, code, says
     assert [one.name for one in (desk.folder / "mine").iterdir()] == ["notes.txt"]
 
 
+@embedded
 def test_two_runs_do_not_share_a_folder_and_the_first_goes_on(desk):
     first = desk.run("Good", options=["--speed=60x"])
     done = qmtl(desk)
@@ -390,6 +417,7 @@ def test_two_runs_do_not_share_a_folder_and_the_first_goes_on(desk):
     assert interrupted(first) < 5.0
 
 
+@embedded
 def test_a_port_of_metrics_that_is_taken_is_named(desk):
     port = urlsplit(desk.world.url).port
     done = qmtl(desk, f"--metrics-port={port}")
@@ -400,6 +428,7 @@ def test_a_port_of_metrics_that_is_taken_is_named(desk):
 # ------------------------------------------------------------------------------ once more, and stops
 
 
+@embedded
 def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_begins_afresh(desk):
     first = desk.run("Good", options=["--speed=6000x", "--until-end"])
     wait_until(lambda: (desk.nodes(first)["position"]["last_bucket"] or 0) > int(desk.bars.ts.iloc[200]), 60)
@@ -415,6 +444,7 @@ def test_a_run_that_was_cut_off_goes_on_and_a_finished_one_begins_afresh(desk):
     assert desk.equal("Good", "out") is True
 
 
+@embedded
 def test_an_unfinished_run_is_not_taken_for_another(desk):
     first = desk.run("Good", options=["--speed=60x"])
     assert interrupted(first) < 5.0
@@ -436,20 +466,10 @@ def test_a_strategy_is_stopped_with_its_last_runner(desk):
     assert desk.world.run("status", strategy)["status"] == "stopped"
 
 
+@embedded
 def test_live_refuses_a_strategy_that_trades(desk):
     command = [*QMTL, "live", f"{desk.file}:Good", f"--data=price={desk.data}", "--gateway-url", desk.world.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "Good trades, and no broker is configured: live orders cannot be sent" in done.stderr
     assert "qmtl dryrun" in done.stderr
-
-
-def test_what_a_user_does_on_the_real_stack(world, tmp_path, bars):
-    desk = Desk(world, tmp_path, bars)
-    try:
-        run = desk.run("Raises", "Good")
-        run.finished(code=1)
-        assert "bad was quarantined: QM-COMPUTE: node 'bad' failed at 2022-01-02T09:20:00Z" in told(run)
-        assert desk.equal("Good", "out/Good") is True
-    finally:
-        desk.close()

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import neo4j
@@ -83,19 +84,25 @@ def first_bars(real_data: Callable[[str], Path], tmp_path: Path) -> Callable[[in
     return get
 
 
-@pytest.fixture(params=["embedded", "real"])
-def world(request: pytest.FixtureRequest, tmp_path: Path, shared_server: Callable[[str], Server]) -> Iterator[World]:
-    """Return Gateway and DAG manager on empty stores, started."""
-    names = KINDS if request.param == "real" else ()
-    servers = {name: shared_server(name) for name in names}
+@contextmanager
+def emptied(kind: str, folder: Path, shared_server: Callable[[str], Server]) -> Iterator[World]:
+    """Gateway and DAG manager on empty stores, started; servers are shared, so there is one such world at a time."""
+    servers = {name: shared_server(name) for name in (KINDS if kind == "real" else ())}
     for name, server in servers.items():
         EMPTY[name](server)
-    made = World(request.param, tmp_path / "data", servers)
+    made = World(kind, folder, servers)
     try:
         made.start()
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(params=["embedded", "real"])
+def world(request: pytest.FixtureRequest, tmp_path: Path, shared_server: Callable[[str], Server]) -> Iterator[World]:
+    """Return Gateway and DAG manager on empty stores, started."""
+    with emptied(request.param, tmp_path / "data", shared_server) as made:
+        yield made
 
 
 @pytest.fixture

@@ -51,5 +51,5 @@ class DryRun(Program):
         ended = wait_until(lambda: self.process.poll() is not None, timeout, fail=False)
         said = self.log.read_text()
         assert ended, f"it runs on: {said}"
-        assert self.process.returncode == code, said
+        assert self.process.returncode == code, f"it ended with {self.process.returncode}: {said}"
         return json.loads(self.printed.read_text()) if self.printed.stat().st_size else {}

@@ -50,7 +50,7 @@ LogLevel = Annotated[
 Cash = Annotated[float | None, typer.Option(help="Money at the start, instead of the strategy's.")]
 
 #: Seconds that a stop may take before what is running is given up.
-_STOP_S = 4.0
+_STOP_S = 3.0
 
 
 def _command(mode: str, text: str) -> Callable[..., None]:
