@@ -301,7 +301,8 @@ class _Column:
     """One field of all kept nodes of one symbol, as it lies on shelves."""
 
     def __init__(self, program: Program, name: str) -> None:
-        self._i, self._pieces, found = program.i.data, [], []
+        self._i, self._pieces = program.i.data, []
+        found: list[str] = []
         for shelf in program.shelves:
             if name in shelf.fields:
                 masks, values = program.shelf(shelf)
