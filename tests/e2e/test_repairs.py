@@ -54,8 +54,8 @@ def assert_is_repaired(out, address, better):
 
 
 @pytest.mark.parametrize("faults", FAULTS)
-def test_a_run_ends_when_repairs_have_travelled(own_world, bars, faults, tmp_path):
-    world, better = own_world("embedded"), repaired(bars, faults)
+def test_a_run_ends_when_repairs_have_travelled(world, bars, faults, tmp_path):
+    better = repaired(bars, faults)
     bars.to_parquet(tmp_path / "bars.parquet")
     more = ("--until-end", "--speed=max", f"--faults={faults}")
     run = DryRun(world, f"{STRATEGIES}:A", {"price": tmp_path / "bars.parquet"}, tmp_path / "A", *more)
@@ -65,8 +65,8 @@ def test_a_run_ends_when_repairs_have_travelled(own_world, bars, faults, tmp_pat
 
 
 @pytest.mark.parametrize("faults", FAULTS)
-def test_who_reads_a_node_of_another_is_repaired_too(own_world, bars, faults, tmp_path):
-    world, better = own_world("embedded"), repaired(bars, faults)
+def test_who_reads_a_node_of_another_is_repaired_too(world, bars, faults, tmp_path):
+    better = repaired(bars, faults)
     bars.to_parquet(tmp_path / "bars.parquet")
     more = ("--until-end", "--speed=60000x", f"--faults={faults}")
     runs = [
