@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from qmtl.backends.connect import open_broker
 from qmtl.report.compare import compare
 from qmtl.report.result import Result
 from qmtl.sdk import Runner
 from qmtl.sdk.loader import load_strategy
 from qmtl.wire.client import GatewayClient
+from qmtl.wire.sessions import Beat
 from stack.observer import Observer, named_topics
 from stack.runners import DryRun
 from stack.waiting import wait_until
@@ -24,6 +27,7 @@ STRATEGIES = Path(__file__).with_name("strategies") / "shared.py"
 A, B = f"{STRATEGIES}:A", f"{STRATEGIES}:B"
 #: What all of them have, and how many bars pass before its first record.
 SHARED = {"price": 0, "mean": 49}
+DAY_MS = 86_400_000
 #: A thousand bars a second.
 FAST = "--speed=60000x"
 
@@ -105,6 +109,25 @@ def test_who_joins_late_has_everything_from_the_first_bar_on(world, dryrun, firs
         assert told["bars"][node] == {"computed": 0, "read": 6_000 - before}
     for address, run in ((A, first), (B, late), (A, last)):
         assert equal(address, data, run.out) is True
+
+
+def test_a_stream_is_kept_for_as_long_as_its_slowest_reader_begins_with(world, dryrun, first_bars):
+    async def kept():
+        broker = await open_broker(client.attend(Beat("nobody")).broker_url)
+        found = await broker.describe([price])
+        await broker.close()
+        return found[price].retention_ms / DAY_MS
+
+    data = first_bars(20_200)
+    runs = [dryrun(address, data, name, "--speed=max") for address, name in ((A, "a"), (f"{STRATEGIES}:Slow", "slow"))]
+    runs[0].start()
+    client = GatewayClient(world.url, "")
+    price = named_topics(client)["price"]
+    assert asyncio.run(kept()) == 7, "what streams have"
+    runs[1].start()
+    wait_until(lambda: 28 < asyncio.run(kept()) < 28.01, 20.0)
+    for run in runs:
+        run.finished()
 
 
 def test_a_hundred_strategies_in_ten_processes_compute_what_they_share_once(world, dryrun, first_bars):

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from confluent_kafka import KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from qmtl.backends.topic_names import folded, refusal
 from qmtl.errors import UnavailableError
@@ -98,6 +106,13 @@ class KafkaBroker(Broker):
                 "max.message.bytes": str(LARGEST),
             },
         )
+
+    async def keep(self, retention_ms: Mapping[str, int]) -> None:
+        now = await self._retention(sorted(await self.exist([*retention_ms])))
+        longer = [_kept(name, retention_ms[name]) for name, kept in now.items() if 0 <= kept < retention_ms[name]]
+        if longer:
+            asked = self._admin.incremental_alter_configs(longer, request_timeout=_ANSWER_S)
+            await self._told(asyncio.gather(*map(asyncio.wrap_future, asked.values())))
 
     async def exist(self, names: Sequence[str]) -> set[str]:
         return {name for name, found in (await self._described(names)).items() if found is not None}
@@ -209,3 +224,8 @@ class KafkaBroker(Broker):
     def _error(self, error: BaseException) -> UnavailableError:
         fault = error.args[0] if isinstance(error, KafkaException) else None
         return UnavailableError(f"Kafka: {fault.str() if fault is not None else error}", dependency=self.role)
+
+
+def _kept(topic: str, retention_ms: int) -> ConfigResource:
+    entry = ConfigEntry("retention.ms", str(retention_ms), incremental_operation=AlterConfigOpType.SET)
+    return ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])

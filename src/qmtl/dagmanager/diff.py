@@ -22,11 +22,13 @@ import msgspec
 
 from qmtl.dagmanager.topics import (
     PRIVATE,
+    QUALITIES,
     QUERY_TYPES,
     SHARED,
     SIMULATED,
     assets,
     candidates,
+    kept_ms,
     quality_of,
 )
 from qmtl.graph.identity import Parts, collision_id
@@ -40,11 +42,15 @@ BUFFERING_S = 7 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The change to apply, the answer to give, and the topics that have to exist before it is given."""
+    """The change to apply, the answer to give, and how topics have to be before it is given.
+
+    ``unready`` have to exist; ``keeps`` are milliseconds for which topics keep records, longer than their class says.
+    """
 
     change: Change
     answer: DiffAnswer
     unready: tuple[StoredQueue, ...]
+    keeps: Mapping[str, int]
 
 
 def domains(entries: Sequence[Entry], request: DiffRequest) -> dict[str, str]:
@@ -120,6 +126,7 @@ class _Draft:
     produces: list[str] = field(default_factory=list)
     actions: dict[str, str] = field(default_factory=dict)
     queue_map: dict[str, str] = field(default_factory=dict)
+    keeps: dict[str, int] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         if entry.node_type in QUERY_TYPES:
@@ -129,6 +136,8 @@ class _Draft:
         action, queue = self._classify(entry)
         self.actions[entry.node_id], self.queue_map[entry.node_id] = action, queue.topic
         self.uses[queue.topic] = queue
+        if (kept := kept_ms(entry)) > QUALITIES[queue.quality].retention_ms:
+            self.keeps[queue.topic] = kept
         if action in {"new", "produce"} and queue.producer is None:
             self.produces.append(queue.topic)
 
@@ -220,7 +229,8 @@ class _Draft:
             reused=counts.count("reuse") + counts.count("produce"),
             buffering=counts.count("buffer"),
         )
-        return Decision(change, answer, tuple(queue for queue in self.uses.values() if queue.state != READY))
+        unready = tuple(queue for queue in self.uses.values() if queue.state != READY)
+        return Decision(change, answer, unready, self.keeps)
 
 
 def restore(answer: DiffAnswer, renamed: Mapping[str, str]) -> DiffAnswer:

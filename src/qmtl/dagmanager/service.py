@@ -133,6 +133,8 @@ class Service(DagManager):
     async def _carry_out(self, request: DiffRequest, decision: Decision) -> None:
         if decision.unready:
             await self._make({queue.topic: queue.quality for queue in decision.unready})
+        if decision.keeps:
+            await self._parts.broker.keep(decision.keeps)
         if request.sentinel is None:
             self._parts.metrics.set("sentinel_gap_count", 1)
         if decision.change.queues:

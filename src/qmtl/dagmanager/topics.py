@@ -19,6 +19,8 @@ QUERY_TYPES = frozenset({"TagQueryNode"})
 SHARED, SIMULATED, PRIVATE = "", "sim", "private:"
 
 _DAY_MS = 86_400_000
+#: A stream keeps what is asked for twice over, for bars may be missing; but no longer than this.
+_TWICE, _LONGEST_MS = 2, 36_525 * _DAY_MS
 _FORMAT = "v1"
 _SHORT, _LONGER, _LONGEST = 6, 8, 32
 _PART = 40
@@ -57,6 +59,22 @@ def spec(topic: str, quality: str) -> TopicSpec:
     """Return what to ask of a broker, which caps replication by its size."""
     chosen = QUALITIES[quality]
     return TopicSpec(topic, chosen.partitions, chosen.replication, chosen.retention_ms)
+
+
+def kept_ms(entry: Entry) -> int:
+    """Return how long the topic of a stream has to keep records, in milliseconds: the bars that readers begin with.
+
+    0 for other nodes, whose period is their own window.
+
+    Examples
+    --------
+    >>> week = Entry("ab" * 32, 0, "StreamInput", "", "", "", [], interval=300, period=2016)
+    >>> kept_ms(week) / 86_400_000
+    14.0
+    """
+    if quality_of(entry.node_type) != "raw":
+        return 0
+    return min(_LONGEST_MS, _TWICE * 1000 * entry.period * entry.interval)
 
 
 def candidates(entry: Entry, domain: str, asset: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from qmtl.graph.dag import Dag
@@ -12,8 +13,10 @@ from qmtl.graph.node import Node, TagQueryNode
 VERSION = "qmtl.dag/1"
 
 
-def document(dag: Dag) -> dict[str, Any]:
+def document(dag: Dag, keep: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Return a graph as plain JSON data, inputs before readers.
+
+    ``keep`` has bars that the queue of a stream, by id, has to hold, where that is more than its own period.
 
     Examples
     --------
@@ -25,10 +28,11 @@ def document(dag: Dag) -> dict[str, Any]:
     """
     check_lowering(dag)
     labels = dag.labels()
-    return {"version": VERSION, "nodes": [_node(dag, node, labels[node.node_id]) for node in dag.nodes]}
+    nodes = [_node(dag, node, labels[node.node_id], (keep or {}).get(node.node_id, 0)) for node in dag.nodes]
+    return {"version": VERSION, "nodes": nodes}
 
 
-def _node(dag: Dag, node: Node, label: str) -> dict[str, Any]:
+def _node(dag: Dag, node: Node, label: str, keep: int) -> dict[str, Any]:
     parts = node.parts
     entry: dict[str, Any] = {
         "node_id": node.node_id,
@@ -39,7 +43,7 @@ def _node(dag: Dag, node: Node, label: str) -> dict[str, Any]:
         "schema_hash": parts.schema_hash,
         "name": label,
         "interval": node.interval,
-        "period": node.period,
+        "period": max(node.period, keep),
         "inputs": [
             {"node_id": e.node.node_id, **({"key": e.key} if e.key else {}), **({"field": e.field} if e.field else {})}
             for e in dag.inputs[node.node_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qmtl.ports.dependency import Dependency
@@ -43,6 +43,10 @@ class Broker(Dependency):
     @abstractmethod
     async def create(self, topics: Sequence[TopicSpec]) -> dict[str, str]:
         """Ask for topics; return the reason for each that was refused."""
+
+    @abstractmethod
+    async def keep(self, retention_ms: Mapping[str, int]) -> None:
+        """Let topics keep records for at least so long; topics that keep them longer, or are not there, stay so."""
 
     @abstractmethod
     async def exist(self, names: Sequence[str]) -> set[str]:

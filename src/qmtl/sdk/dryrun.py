@@ -196,7 +196,8 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
     try:
         stack = None if request.gateway_url else Stack(place.path / "world")
         client = GatewayClient(request.gateway_url or (stack.url if stack else ""))
-        placed = _submitted(strategies, client, request.mode)
+        plan = plan_of(begun.dag, feeds)
+        placed = _submitted(strategies, client, request.mode, plan)
         accounts = place.accounts([made.strategy_id for made in placed])
     except BaseException:  # whatever it is, what was opened is closed
         if stack is not None:
@@ -205,7 +206,7 @@ def prepare(strategies: Sequence[Built], request: Request) -> Prepared:
         feeds.close()
         raise
     return Prepared(
-        strategies, request, begun, feeds, plan_of(begun.dag, feeds), client, placed, place.path, stack,
+        strategies, request, begun, feeds, plan, client, placed, place.path, stack,
         uuid.uuid4().hex, place, accounts,
     )  # fmt: skip
 
@@ -255,11 +256,13 @@ def host() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def _submitted(strategies: Sequence[Built], client: GatewayClient, mode: str) -> list[Mapped]:
+def _submitted(strategies: Sequence[Built], client: GatewayClient, mode: str, plan: Plan) -> list[Mapped]:
+    """Submit all or none; streams have to keep what a stand-by begins with when it takes over."""
     placed: list[Mapped] = []
+    keep = {stream.node_id: plan.history(stream.node_id) for stream in plan.dag.streams}
     try:
         for built in strategies:
-            placed.append(submit_built(built, client.url, mode))
+            placed.append(submit_built(built, client.url, mode, keep=keep))
             _check_placed(built, placed[-1])
     except BaseException:  # also Ctrl-C: what was submitted is taken back
         _withdrawn(client, placed)

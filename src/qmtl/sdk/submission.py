@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,13 @@ def submit(strategy: type[Strategy], gateway_url: str, mode: str, *, version: st
     return submit_built(strategy.build(), gateway_url, mode, version=version)
 
 
-def submit_built(built: Built, gateway_url: str, mode: str, *, version: str | None = None) -> Mapped:
-    """Submit a strategy that was built already; errors are those of :func:`submit`."""
+def submit_built(
+    built: Built, gateway_url: str, mode: str, *, version: str | None = None, keep: Mapping[str, int] | None = None
+) -> Mapped:
+    """Submit a strategy that was built already; errors are those of :func:`submit`.
+
+    ``keep`` has bars that the queues of streams, by id, have to hold.
+    """
     from qmtl.graph.document import document
 
     if mode not in RUN_TYPES:
@@ -36,7 +41,7 @@ def submit_built(built: Built, gateway_url: str, mode: str, *, version: str | No
     if not gateway_url:
         raise UsageError("the URL of the Gateway is empty", hint="gateway_url='http://127.0.0.1:8000'")
     meta = {"name": built.name, **({"version": version} if version else {})}
-    return GatewayClient(gateway_url).submit(document(built.dag), RUN_TYPES[mode], meta)
+    return GatewayClient(gateway_url).submit(document(built.dag, keep), RUN_TYPES[mode], meta)
 
 
 @contextmanager

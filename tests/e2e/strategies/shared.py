@@ -39,6 +39,14 @@ class B(Strategy):
         self.set_target("weight")
 
 
+class Slow(Strategy):
+    """Begins with two weeks of minutes."""
+
+    def setup(self):
+        price, _ = price_and_mean()
+        self.add_nodes([price, sma(price.close, 20_160, name="slow")])
+
+
 def _one_of_many(number: int) -> type[Strategy]:
     """Return a strategy that adds one mean of its own to what all have."""
 

@@ -65,6 +65,20 @@ def test_an_empty_world_knows_nothing():
     assert set(decision.change.produces) == set(decision.change.uses) == set(decision.answer.queue_map.values())
 
 
+def test_a_stream_keeps_what_its_readers_begin_with_and_the_largest_need_wins():
+    def keeping(bars):
+        made = chain("a")
+        made["nodes"][0]["period"] = bars
+        return made
+
+    minutes = 60 * 24 * 7
+    assert decide(keeping(minutes // 2)).keeps == {}, "a week is what the class of streams has"
+    known = after(decide(keeping(1)))
+    decision = decide(keeping(minutes), known, request("s-2"))
+    stream = decision.answer.queue_map[chain("a")["nodes"][0]["node_id"]]
+    assert decision.keeps == {stream: 14 * DAY * 1000}
+
+
 def test_a_known_node_with_a_producer_is_reused():
     known = after(decide(chain("a")))
     decision = decide(chain("a", "b"), known, request("s-2"))

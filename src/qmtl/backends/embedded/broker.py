@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qmtl.backends.embedded.sqlite import IN, SqlitePart, listed
 from qmtl.backends.topic_names import folded, refusal
@@ -41,6 +41,11 @@ class SqliteBroker(SqlitePart, Broker):
             return refused
 
         return await self._db.write(insert)
+
+    async def keep(self, retention_ms: Mapping[str, int]) -> None:
+        sql = "UPDATE topics SET retention_ms = max(retention_ms, ?) WHERE name = ?"
+        rows = [(kept, name) for name, kept in retention_ms.items()]
+        await self._db.write(lambda db: db.executemany(sql, rows))
 
     async def exist(self, names: Sequence[str]) -> set[str]:
         return set(await self.describe(names))

@@ -32,6 +32,16 @@ class BrokerContract:
         assert await part.exist([name]) == set()
         assert name not in await part.topics()
 
+    async def test_what_is_to_be_kept_longer_is_and_never_shorter(self, part: Broker) -> None:
+        name, week = fresh(), 7 * 86_400_000
+        await part.create([spec(name)])
+        await self.appeared(part, name)
+        await part.keep({name: week, fresh(): week})
+        await self.kept(part, name, week)
+        await part.keep({name: 1000})
+        await part.keep({name: week + 1})  # by now, a shorter one would have shown
+        await self.kept(part, name, week + 1)
+
     async def test_creating_again_and_deleting_again_are_no_errors(self, part: Broker) -> None:
         name = fresh()
         await part.create([spec(name)])
@@ -67,7 +77,14 @@ class BrokerContract:
         assert await part.create([]) == {}
         assert await part.exist([]) == set()
         assert await part.describe([]) == {}
+        await part.keep({})
         await part.delete([])
+
+    async def kept(self, part: Broker, name: str, retention_ms: int) -> None:
+        """Wait until everybody sees how long a topic is kept."""
+        async with asyncio.timeout(10):
+            while (await part.describe([name]))[name].retention_ms != retention_ms:  # noqa: ASYNC110  (as below)
+                await asyncio.sleep(0.02)
 
     async def appeared(self, part: Broker, name: str) -> None:
         """Wait until a topic can be used."""
