@@ -49,6 +49,31 @@ class Emit:
     values: Mapping[str, Any]
 
 
+@dataclass(slots=True)
+class Block:
+    """What nodes of one shape emitted at the last event, as copies in one array.
+
+    Attributes
+    ----------
+    nodes, fields : tuple of str
+        Ids, and names of the values.
+    ts : int64[n]
+        Buckets of their lane.
+    masks : int64[nodes, n]
+        1 where a node emitted a record.
+    counts : list of int
+        How many records each node emitted.
+    values : float64[nodes, fields, n, S]
+    """
+
+    nodes: tuple[str, ...]
+    fields: tuple[str, ...]
+    ts: Ints
+    masks: Ints
+    counts: list[int]
+    values: Floats
+
+
 class Effects(Sequence[Emit]):
     """What the last event caused, read from the engine when somebody looks: valid until the next one."""
 
@@ -170,6 +195,15 @@ class StreamEngine:
     def rows(self, identifier: str) -> tuple[Ints, dict[str, Floats]]:
         """Return what a node emitted at the last event: buckets int64[n], values float64[n, S] a field; copies."""
         return self._executor.rows(identifier)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield what all kept nodes emitted at the last event, but for those whose function is a user's."""
+        program = self._executor.program
+        for shelf in program.shelves:
+            ts = program.rows(shelf.interval)
+            masks, values = program.shelf(shelf)
+            masks, values = masks[:, : len(ts)].copy(), values[:, :, : len(ts)].copy()
+            yield Block(shelf.nodes, shelf.fields, ts.copy(), masks, masks.sum(axis=1).tolist(), values)
 
     def objects(self, identifier: str) -> tuple[list[int], list[Any]]:
         """Return the whole payloads that a user's node emitted at the last event."""

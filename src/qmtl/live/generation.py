@@ -6,10 +6,10 @@ runners that compute for each other never wait in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from qmtl.engine.plan import Plan
-from qmtl.engine.stream import StreamEngine
+from qmtl.engine.stream import Block, StreamEngine
 from qmtl.errors import QmtlError
 from qmtl.live.repairs import Repairs
 from qmtl.live.rows import Rows
@@ -73,7 +73,8 @@ class Group:
         }
         self.engine.advance(until, given)
         self.watermark = until
-        return {node: Rows.made(*self.engine.rows(node)) for node in self._made}
+        made = {node: rows for block in self.engine.blocks() for node, rows in _records(block)}
+        return {node: made[node] if node in made else Rows.made(*self.engine.rows(node)) for node in self._made}
 
     @property
     def failed(self) -> tuple[str, int] | None:
@@ -120,6 +121,7 @@ class Generation:
         for group in self.groups:
             for node, source in group.sources.items():
                 self._inlets.setdefault(node, []).append(source)
+        self._fields = {node: group.part.nodes[node].fields for group in self.groups for node in group.sources}
         #: What comes from topics and feeds.
         self.sources = {node: None for node in self._inlets if node not in local}.keys()
 
@@ -140,7 +142,7 @@ class Generation:
         low = replay.seen
         rows = replay.take(entry)
         if len(rows):
-            low = min(replay.begin, int(rows.ts[0])) - 1 if low == NONE else low
+            low = min(replay.begin, rows.first) - 1 if low == NONE else low
             now = self._repairs[node].over(rows, low, replay.seen)
             self.put(node, now, min(replay.through, replay.seen + self._inlets[node][0].interval))
         self.end(node)
@@ -156,7 +158,18 @@ class Generation:
 
     def fits(self, node: str, fields: tuple[str, ...]) -> bool:
         """Whether everybody who reads a node was built for its fields."""
-        return all(group.part.nodes[node].fields == fields for group in self.groups if node in group.sources)
+        return self._fields.get(node, fields) == fields
+
+
+def _records(block: Block) -> Iterator[tuple[str, Rows]]:
+    """Yield the records of each node of a block: views, where a node has one in every bucket."""
+    ts, fields, whole = block.ts, block.fields, len(block.ts)
+    for k, (node, values) in enumerate(zip(block.nodes, block.values, strict=True)):
+        if block.counts[k] == whole:
+            yield node, Rows(ts, fields, values)
+        else:
+            there = block.masks[k] == 1
+            yield node, Rows(ts[there], fields, values[:, there])
 
 
 def _grouped(plan: Plan, local: Collection[str]) -> list[list[str]]:

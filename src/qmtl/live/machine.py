@@ -115,7 +115,7 @@ class Machine(State):
                 self._lost[node].emitted(known.recent.after(self._lost[node].last), known.through)
             elif known.last > last:
                 self._lost[node] = known
-                self.is_stale |= last != NONE and int(known.recent.ts[0]) > last
+                self.is_stale |= last != NONE and known.recent.first > last
         self.outbox = [(topic, batch) for topic, batch in self.outbox if self._by_topic[topic] not in nodes]
 
     def _confirm(self, node: str, rows: Rows | None, low: int, through: int) -> None:
@@ -173,7 +173,7 @@ class Machine(State):
         if not all(map(len, proofs.values())) or not proofs or self._tries >= len(_FURTHER):
             return self.job.begin
         warm = max(self._nodes[node].warmup_s + self._nodes[node].node.interval for node in proofs)
-        last = min(int(rows.ts[-1]) for rows in proofs.values())
+        last = min(rows.last for rows in proofs.values())
         return max(self.job.begin, last - _FURTHER[self._tries] * warm)
 
     def _begin(self, node: str, begin: int) -> None:
@@ -250,6 +250,8 @@ class Machine(State):
 
     def _promote(self) -> None:
         """Begin to emit nodes whose topics were read up to our fence, and all that their records rest on."""
+        if not self._caught:
+            return
         is_repaired = any(self.repairs[node].rests for node in self._caught)
         reached = rests(self.job.plan, self.repairs) if is_repaired else {}
         for node in list(self._caught):
@@ -279,11 +281,13 @@ class Machine(State):
 
     def _fits(self, node: str, rows: Rows) -> bool:
         """Learn the fields of a node from its first records and hold later ones to them."""
-        known = self._fields.setdefault(node, rows.fields)
-        if known != rows.fields:
+        known = self._fields.get(node)
+        if known is None:
+            self._fields[node] = rows.fields
+            self._changed |= not self._generation.fits(node, rows.fields)
+        elif known != rows.fields:
             self._quarantine(node, f"QM-SCHEMA: {self._label(node)} had the fields {known}, and now {rows.fields}")
             return False
-        self._changed |= not self._generation.fits(node, known)
         return True
 
     def feed(self, node: str, rows: Rows | None, through: int) -> None:
@@ -315,7 +319,8 @@ class Machine(State):
             if parts:
                 done.delivered[node] = Rows.joined(parts)
                 parts.clear()
-            self._marks[node] = max(self._marks[node], self.known(node).through)
+            through = self.known(node).through
+            self._marks[node] = max(self._marks[node], through)
         done.revised, self._revised = self._revised, []
         through = min(self._marks.values(), default=NONE)
         if through > self._through:
@@ -332,19 +337,26 @@ class Machine(State):
         if group.failure is not None:
             self._failed(group, group.failure)
             return False
-        if not self._proven(made, until):
+        if not self._before:
+            self._tries = 0
+        elif not self._proven(made, until):
             return False
         for node, rows in made.items():
-            if len(rows) and not rows.fields:
-                hint = "topics carry records of numbers, not whole frames"
-                self._quarantine(node, f"QM-SCHEMA: {self._label(node)} emits whole frames; {hint}")
-            elif not len(rows) or self._fits(node, rows):
-                self._generation.put(node, rows, until)
-                if node in self._redo:
-                    self._redo[node].take(rows, until, self._nodes[node].node.interval)
-                else:
-                    self._emit(node, rows.after(self._emitted[node].last), until)
+            self._made(node, rows, until)
         return not self._changed
+
+    def _made(self, node: str, rows: Rows, until: int) -> None:
+        """Take what was computed of one node; it is called for each at every bar."""
+        count = len(rows)
+        if count and not rows.fields:
+            hint = "topics carry records of numbers, not whole frames"
+            self._quarantine(node, f"QM-SCHEMA: {self._label(node)} emits whole frames; {hint}")
+        elif not count or self._fits(node, rows):
+            self._generation.put(node, rows, until)
+            if node in self._redo:
+                self._redo[node].take(rows, until, self._nodes[node].node.interval)
+            else:
+                self._emit(node, rows.after(self._emitted[node].last), until)
 
     def _proven(self, made: Mapping[str, Rows], until: int) -> bool:
         """Check that each node gives its last bucket again: it is warm, and its code is the same."""
@@ -352,7 +364,7 @@ class Machine(State):
             before = self._before.get(node)
             if before is None:
                 continue
-            if len(before) and int(before.ts[-1]) + self._nodes[node].node.interval > until:
+            if len(before) and before.last + self._nodes[node].node.interval > until:
                 continue
             if not len(before) or node in self.job.varying:
                 del self._before[node]
@@ -369,7 +381,7 @@ class Machine(State):
                 self._changed = True
                 return False
             else:
-                again = f"its bucket {format_time(int(before.ts[-1]))} cannot be computed again from what topics hold"
+                again = f"its bucket {format_time(before.last)} cannot be computed again from what topics hold"
                 self._quarantine(node, f"QM-HISTORY: {self._label(node)}: {again}")
                 return False
         self._tries = self._tries if self._before else 0
@@ -377,20 +389,25 @@ class Machine(State):
 
     def _emit(self, node: str, fresh: Rows, until: int) -> None:
         """Publish and deliver what is new."""
-        known, interval = self._emitted[node], self._nodes[node].node.interval
-        news = len(fresh) > 0 or until // interval > known.through // interval
+        known, count, topic = self._emitted[node], len(fresh), self.job.topics.get(node)
+        if topic is not None and (count or self._is_news(node, known.through, until)):
+            self.outbox.append((topic, fresh.batch(node, self.roles[node], until)))
         known.emitted(fresh, until)
-        self.computed[node] += len(fresh)
-        if news and node in self.job.topics:
-            self.outbox.append((self.job.topics[node], fresh.batch(node, self.roles[node], until)))
-        self._deliver(node, fresh)
+        if count:
+            self.computed[node] += count
+            self._deliver(node, fresh)
+
+    def _is_news(self, node: str, through: int, until: int) -> bool:
+        """Whether it says something about buckets that a node has no records of them."""
+        interval = self._nodes[node].node.interval
+        return until // interval > through // interval
 
     def _deliver(self, node: str, rows: Rows | None) -> None:
         if rows is None or node not in self._waiting:
             return
         fresh = rows.after(self.delivered[node])
         if len(fresh):
-            self.delivered[node] = int(fresh.ts[-1])
+            self.delivered[node] = fresh.last
             self._waiting[node].append(fresh)
 
     # ----------------------------------------------------------------------------- repairs

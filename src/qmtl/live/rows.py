@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from qmtl.wire.records import Batch
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Rows:
-    """Consecutive records of one node.
+class Rows(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Consecutive records of one node; no cycle can go through them.
 
     Attributes
     ----------
@@ -37,6 +36,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ts)
 
+    @property
+    def first(self) -> int:
+        """Bucket of the first record."""
+        return self.ts.item(0)
+
+    @property
+    def last(self) -> int:
+        """Bucket of the last record."""
+        return self.ts.item(-1)
+
     @classmethod
     def of(cls, batch: Batch) -> Rows:
         """Return the records of a batch; views, no copies."""
@@ -47,7 +56,7 @@ class Rows:
     @classmethod
     def none(cls) -> Rows:
         """Return no records."""
-        return cls(np.zeros(0, np.int64), (), np.zeros((0, 0, 1)))
+        return _NONE
 
     @classmethod
     def made(cls, ts: Ints, columns: dict[str, Floats]) -> Rows:
@@ -76,25 +85,18 @@ class Rows:
         rests: dict[str, int] | None = None,
     ) -> Batch:
         """Return the records as they travel."""
-        return Batch(
-            node_id=node_id,
-            epoch=epoch,
-            watermark=watermark,
-            fields=self.fields,
-            width=self.values.shape[2],
-            buckets=self.ts.astype("<i8", copy=False).tobytes(),
-            values=np.ascontiguousarray(self.values, "<f8").tobytes(),
-            revision=revision,
-            trace=trace,
-            rests=rests or {},
-        )
+        ts, values = _wired(self.ts, _BUCKETS), _wired(self.values, _VALUES)
+        width = self.values.shape[2]
+        return Batch(node_id, epoch, watermark, self.fields, width, ts, values, (), revision, trace, "", rests or {})
 
     def part(self, start: int | None, stop: int | None = None) -> Rows:
         """Return the records at positions ``[start, stop)``; views."""
         return Rows(self.ts[start:stop], self.fields, self.values[:, start:stop])
 
     def after(self, bucket: int) -> Rows:
-        """Return the records of later buckets."""
+        """Return the records of later buckets: mostly all of them."""
+        if not len(self.ts) or self.ts.item(0) > bucket:
+            return self
         return self.part(int(np.searchsorted(self.ts, bucket, side="right")))
 
     def between(self, low: int, high: int) -> Rows:
@@ -144,3 +146,12 @@ class Rows:
     def row(self, position: int) -> bytes:
         """Return the bits of one record; equal records have equal bits."""
         return self.values[:, position].tobytes()
+
+
+def _wired(array: NDArray[Any], kind: np.dtype[Any]) -> bytes:
+    """Return numbers as they travel; on most machines they are so already."""
+    return (array if array.dtype is kind else array.astype(kind)).tobytes()
+
+
+_BUCKETS, _VALUES = np.dtype("<i8"), np.dtype("<f8")
+_NONE = Rows(np.zeros(0, np.int64), (), np.zeros((0, 0, 1)))

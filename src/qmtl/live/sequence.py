@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from qmtl.live.recent import Recent
 from qmtl.live.rows import Rows
 from qmtl.wire.records import Batch
 
 #: Before every bucket.
 NONE = -(1 << 62)
-#: So many of the last records are remembered, to be compared with what comes again.
-_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,7 @@ class Sequence:
     voided: int = 0
     repeated: int = 0
     violation: Violation | None = None
-    _recent: deque[Rows] = field(default_factory=deque)
-    _count: int = 0
+    _recent: Recent = field(default_factory=Recent)
 
     def take(self, batch: Batch) -> Rows | None:
         """Take the next batch of the topic and return its new records, if there are any."""
@@ -64,9 +61,13 @@ class Sequence:
         self.epoch = batch.epoch
         if batch.watermark is None or batch.revision:
             return None
+        if not batch.buckets:
+            self.through = max(self.through, batch.watermark)
+            return None
         rows = Rows.of(batch)
-        fresh = rows.after(self.last) if len(rows) else rows
-        self.compare(rows.part(0, len(rows) - len(fresh)))
+        fresh = rows.after(self.last)
+        if fresh is not rows:
+            self.compare(rows.part(0, len(rows) - len(fresh)))
         self.emitted(fresh, batch.watermark)
         return fresh if len(fresh) else None
 
@@ -77,28 +78,22 @@ class Sequence:
     def emitted(self, fresh: Rows, through: int) -> None:
         """Note records that follow what is known, and how far they go."""
         self.through = max(self.through, through)
-        if not len(fresh):
-            return
-        self.last = int(fresh.ts[-1])
-        self._recent.append(fresh.part(-_REMEMBERED))
-        self._count += len(self._recent[-1])
-        while self._count - len(self._recent[0]) >= _REMEMBERED:
-            self._count -= len(self._recent.popleft())
+        if len(fresh):
+            self.last = fresh.last
+            self._recent.add(fresh)
 
     def compare(self, again: Rows) -> None:
         """Note records that were emitted before; the first that differs is a violation."""
         if not len(again):
             return
         self.repeated += len(again)
-        again = again.part(-_REMEMBERED)
-        for known in self._recent:
-            if self.violation is None and known.ts[-1] >= again.ts[0] and known.ts[0] <= again.ts[-1]:
-                self.violation = difference(known, again)
+        if self.violation is None:
+            self.violation = difference(self._recent.rows(), again)
 
     @property
     def recent(self) -> Rows:
         """The last records that are remembered."""
-        return Rows.joined([*self._recent]) if self._recent else Rows.none()
+        return self._recent.rows()
 
 
 def difference(first: Rows, second: Rows) -> Violation | None:

@@ -90,7 +90,7 @@ class State:
 
     def known(self, node: str) -> Sequence:
         """Return what is known of a node's records."""
-        return self._emitted[node] if node in self._emitted else self.readers[node].sequence
+        return self._emitted.get(node) or self.readers[node].sequence
 
     def through(self, nodes: Collection[str]) -> int:
         """Return the moment up to which all records of these wanted nodes have been delivered."""

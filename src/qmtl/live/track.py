@@ -96,7 +96,7 @@ class Replay:
         rows = Rows.of(entry.batch).after(self.seen)
         rows = rows.part(0, len(rows) - len(rows.after(self.last)))
         if len(rows):
-            self.seen = int(rows.ts[-1])
+            self.seen = rows.last
         return rows
 
 
