@@ -27,8 +27,10 @@ class Recent:
 
     def add(self, rows: Rows) -> None:
         """Take the next records; mostly there is one."""
-        rows = rows if len(rows.ts) < REMEMBERED else rows.part(-REMEMBERED)
-        buckets, values = rows.ts.tobytes(), rows.values.swapaxes(0, 1).tobytes()
+        count = len(rows)
+        rows = rows if count <= REMEMBERED else rows.part(-REMEMBERED)
+        ordered = rows.values if count == 1 else rows.values.swapaxes(0, 1)
+        buckets, values = rows.ts.tobytes(), ordered.tobytes()
         if rows.fields != self._fields or len(values) * _SIZE != len(buckets) * self._record:
             self._fields, self._width = rows.fields, rows.values.shape[2]
             self._record = len(values) * _SIZE // len(buckets)
