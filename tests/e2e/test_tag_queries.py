@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+
+import numpy as np
 import pytest
 
 from qmtl.report.result import Result
+from qmtl.sdk.parity import RECORD, certify
 from stack.runners import DryRun
 from stack.waiting import wait_until
 
@@ -90,6 +94,43 @@ def test_upstreams_come_and_go(world, run, tmp_path):
     both = alone.index.intersection(mean.index)
     assert len(both) > 10
     assert (alone[both] == mean[both]).all()
+    for name in ("Ensemble", "Momentum"):
+        certified = certify(tmp_path / name)
+        assert certified.equal, (name, certified.first_difference)
+    assert_lies_are_found(tmp_path / "Ensemble", total)
+
+
+def lies(run, sql, *values):
+    """Change a record for a moment; return the first difference that is found."""
+    kept = (run / RECORD).read_bytes()
+    db = sqlite3.connect(run / RECORD)
+    with db:
+        assert db.execute(sql, values).rowcount > 0
+    db.close()
+    found = certify(run)
+    (run / RECORD).write_bytes(kept)
+    return found.first_difference
+
+
+def assert_lies_are_found(run, total):
+    """What upstreams gave, and when they were there, is part of what is certified."""
+    came = int(total.index[total["count"] == 2.0][0])
+    later = lies(run, "UPDATE turns SET last = last + 60 WHERE last = ?", came - 60)
+    assert (later["node"], later["bucket"], later["field"]) == ("total", came, "count")
+    db = sqlite3.connect(run / RECORD)
+    ((queue,),) = db.execute(
+        "SELECT DISTINCT json_extract(upstreams, '$[0][0]') FROM turns WHERE json_array_length(upstreams) = 1"
+    )
+    seq, first, n, values = db.execute(
+        """SELECT c.seq, c.first, c.n, c."values" FROM chunks c JOIN series s ON s.id = c.series
+        JOIN names n ON n.id = s.node WHERE n.name = ? AND c.n > 4 ORDER BY c.seq DESC""",
+        [queue],
+    ).fetchone()
+    db.close()
+    values = np.frombuffer(values).copy()
+    values[-1] = np.nextafter(values[-1], np.inf)
+    other = lies(run, 'UPDATE chunks SET "values" = ? WHERE seq = ?', values.tobytes(), seq)
+    assert (other["node"], other["bucket"], other["field"]) == ("total", first + 60 * (n - 1), "sum")
 
 
 def _has_counted(path, count, after=None):

@@ -26,6 +26,8 @@ class Job:
         First bucket that is read, warm-up included, seconds UTC; ``NONE`` for everything.
     varying : frozenset of str
         Ids of nodes whose upstreams change while they run: what they emitted need not come again.
+    upstreams : str
+        Which upstreams those are now, as the record of the run tells it.
     """
 
     plan: Plan
@@ -33,6 +35,7 @@ class Job:
     wanted: frozenset[str]
     begin: int = NONE
     varying: frozenset[str] = frozenset()
+    upstreams: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from qmtl.live.machine import Machine
 from qmtl.live.pace import Pace
 from qmtl.live.parts import Parts
 from qmtl.live.pending import Pending
+from qmtl.live.run_record import Turn
 from qmtl.live.run_store import Commit
 
 
@@ -88,6 +89,14 @@ class Keeper:
             return False
         return machine.is_confirmed or self._pace.is_pressing(now)
 
+    async def turned(self, machine: Machine) -> None:
+        """Write down from which upstreams nodes are computed now, before anybody sees what comes of it."""
+        if machine.turns:
+            await self.written()
+            turns = [Turn(node, last, machine.job.upstreams) for node, last in machine.turns]
+            await asyncio.to_thread(self._store.turned, turns)
+            machine.turns.clear()
+
     async def cut(self, machine: Machine) -> None:
         """Begin to commit what was delivered, behind the commit before."""
         await self.written()
@@ -100,9 +109,7 @@ class Keeper:
         self._pace.began(self._now())
         self._writing = asyncio.create_task(self._write(made))
         # Its failure is nobody's surprise, also if nobody asks any more.
-        self._writing.add_done_callback(
-            lambda done: done.cancelled() or done.exception()
-        )
+        self._writing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def _write(self, made: Commit) -> None:
         began = self._now()

@@ -146,6 +146,7 @@ class Loop:
         if wants.seeks:
             self.machine.sought(await self._line.seek(wants.seeks))
         wait_s = self._ask_feeds(wants.feeds)
+        await self._keeper.turned(self.machine)
         step = self._step()
         if not await self._append():
             await self._begin_anew()

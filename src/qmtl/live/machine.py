@@ -54,6 +54,7 @@ class Machine(State):
         self._stops: dict[str, int] = {}
         if snapshot is not None:
             self._remember(Memory.of(snapshot))
+        self._begin_turns()
         self._changed = True
         self._refresh()
 
@@ -259,8 +260,7 @@ class Machine(State):
             if node not in self.quarantined and all(
                 own.get(k, 0) <= known for k, known in reached.get(node, {}).items()
             ):
-                self._emitted[node] = self.readers[node].sequence.copy()  # the next bucket is ours
-                self._revisions[node] = self.repairs[node].revision
+                self._take_over(node)
                 self._caught.discard(node)
                 self._changed = True
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 #: Version of the tables, kept in the file's header.
-FORMAT = 1
+FORMAT = 2
 SCHEMA = f"""
 PRAGMA user_version = {FORMAT};
 CREATE TABLE IF NOT EXISTS names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -51,6 +51,8 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS arrivals (
     seq INTEGER PRIMARY KEY, node INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
     n INTEGER NOT NULL, revision INTEGER NOT NULL, through INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS turns (
+    seq INTEGER PRIMARY KEY, node INTEGER NOT NULL, last INTEGER NOT NULL, upstreams TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS checkpoint (id INTEGER PRIMARY KEY CHECK (id = 1), state BLOB NOT NULL);
 """
 
@@ -77,6 +79,24 @@ class Arrival:
     n: int
     revision: int
     through: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """From when on a node whose upstreams change was computed from which; or not at all, where there are none.
+
+    Attributes
+    ----------
+    node : str
+    last : int
+        The next record is of a later bucket than this one.
+    upstreams : str
+        What :attr:`qmtl.live.job.Job.upstreams` said.
+    """
+
+    node: str
+    last: int
+    upstreams: str
 
 
 class RunRecord:
@@ -213,6 +233,12 @@ class RunRecord:
         with self._read():
             for row in self._db.execute(sql):
                 yield Arrival(*row)
+
+    def turns(self) -> list[Turn]:
+        """Return when nodes were given other upstreams, or were taken over, in order."""
+        sql = "SELECT n.name, t.last, t.upstreams FROM turns t JOIN names n ON n.id = t.node ORDER BY t.seq"
+        with self._read():
+            return [Turn(*row) for row in self._db.execute(sql)]
 
     def load(self) -> bytes | None:
         """Return the last checkpoint, or None before the first."""

@@ -9,8 +9,8 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 from qmtl.errors import RunError, WriteError
 from qmtl.live.paper import Traded
 from qmtl.live.rows import Rows
-from qmtl.live.run_record import SCHEMA, Arrival, RunRecord, packed
+from qmtl.live.run_record import SCHEMA, Arrival, RunRecord, Turn, packed
 
 #: A reader that holds the file for a moment is waited for so long, in seconds.
 _BUSY_S = 5.0
@@ -143,9 +143,20 @@ class RunStore(RunRecord):
         WriteError
             The disk is full, or fails: nothing of this commit is there, and it may be tried again.
         """
+        with self._transaction():
+            self._write(made)
+
+    def turned(self, turns: Iterable[Turn]) -> None:
+        """Store from which upstreams nodes are computed from now on; durable when it returns, as :meth:`commit`."""
+        with self._transaction():
+            rows = [(self._name(turn.node), turn.last, turn.upstreams) for turn in turns]
+            self._db.executemany("INSERT INTO turns (node, last, upstreams) VALUES (?, ?, ?)", rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._write(made)
+            yield
             self._db.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
             self._take_back()

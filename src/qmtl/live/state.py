@@ -41,6 +41,9 @@ class State:
         self._fields: dict[str, tuple[str, ...]] = {}
         self.outbox: list[tuple[str, Batch]] = []
         self._lost: dict[str, Sequence] = {}
+        #: Nodes whose upstreams change, and behind which bucket they are computed here from those of now: to be written
+        #: down before the next step. One that has no upstreams is computed nowhere.
+        self.turns: list[tuple[str, int]] = []
         #: Something was delivered that is not what the topics say now: this machine has to begin anew from a snapshot
         #: that was taken when it was confirmed.
         self.is_stale = False
@@ -77,6 +80,19 @@ class State:
         self._revised = [(node, batch.revision, Rows.of(batch)) for node, batch in memory.revised]
         self.computed |= memory.computed
         self.read |= memory.read
+
+    def _begin_turns(self) -> None:
+        """Note what nobody takes over: nodes that are idle, and those without a topic."""
+        idle = {node: self.delivered.get(node, NONE) for node in self.job.varying - self._nodes.keys()}
+        own = {node: one.last for node, one in self._emitted.items() if node in self.job.varying}
+        self.turns += [*idle.items(), *own.items()]
+
+    def _take_over(self, node: str) -> None:
+        """Emit a node: the next bucket is ours."""
+        self._emitted[node] = self.readers[node].sequence.copy()
+        self._revisions[node] = self.repairs[node].revision
+        if node in self.job.varying:
+            self.turns.append((node, self._emitted[node].last))
 
     @property
     def ours(self) -> set[str]:

@@ -22,7 +22,7 @@ from qmtl.sdk.feeds import Feeds, open_feeds
 from qmtl.sdk.stack import Stack
 from qmtl.sdk.strategy import Built
 from qmtl.sdk.submission import submit_built
-from qmtl.sdk.tag_queries import Resolved, resolved
+from qmtl.sdk.tag_queries import Resolved, resolved, told
 from qmtl.sdk.trade import TARGET_KINDS, traded_stream
 from qmtl.wire.client import GatewayClient, Mapped
 
@@ -95,7 +95,8 @@ class Prepared:
         plan = self.plan if resolved is None else plan_of(found.dag, self.feeds)
         topics = {node: topic for node, topic in self.topics.items() if node in plan.nodes}
         topics |= {queue.node_id: queue.topic for queue in found.queues}
-        return Job(plan, topics, self.wanted & plan.nodes.keys(), varying=found.varying)
+        wanted = self.wanted.union(queue.node_id for queue in found.queues)  # recorded: parity computes from them
+        return Job(plan, topics, wanted & plan.nodes.keys(), varying=found.varying, upstreams=told(found.queues))
 
     @property
     def topics(self) -> dict[str, str]:

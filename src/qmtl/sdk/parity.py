@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from qmtl.report.metrics import Metrics
 from qmtl.report.result import Result
 from qmtl.sdk.backtest import kept_of
 from qmtl.sdk.deviation import Deviation, of_account, of_arrivals, of_files, of_fills, of_orders, of_rows
+from qmtl.sdk.eras import Eras
 from qmtl.sdk.live_result import rebuilt, terms_of
 from qmtl.sdk.loader import load_strategy
 from qmtl.sdk.replay import batch, first_emitted, in_order_of_arrival, misplaced, moving
@@ -26,6 +28,7 @@ from qmtl.sdk.tag_queries import queries
 
 if TYPE_CHECKING:
     from qmtl.engine.plan import Plan
+    from qmtl.graph.dag import Dag
     from qmtl.live.rows import Rows
     from qmtl.sdk.strategy import Built
 
@@ -61,10 +64,16 @@ class _Run:
     record: RunRecord
     built: Built
     plan: Plan
+    eras: Eras | None = None
 
     @property
     def streams(self) -> list[str]:
-        return [stream.node_id for stream in self.built.dag.streams]
+        """Streams, and queues of other strategies."""
+        return [stream.node_id for stream in self.plan.dag.streams]
+
+    @property
+    def is_repaired(self) -> bool:
+        return any(True for k in self.streams for _ in self.record.parts(k, revised=True))
 
     @property
     def terms(self) -> Terms | None:
@@ -76,7 +85,7 @@ class _Run:
         return max((arrival.through for arrival in self.record.arrivals()), default=0)
 
     def label(self, node: str) -> str:
-        return self.built.dag.labels()[node]
+        return self.built.dag.labels().get(node) or self.plan.nodes[node].node.label
 
 
 def certify(directory: Path, address: str | None = None) -> Parity:
@@ -109,17 +118,10 @@ def certify(directory: Path, address: str | None = None) -> Parity:
 
 
 def _opened(result: Result, record: RunRecord, address: str | None) -> _Run:
-    from qmtl.engine.plan import Plan
-
     place = address or result.provenance.get("strategy_address")
     if place is None:
         raise UsageError("the run does not say where its strategy is", hint="say it: --strategy FILE:CLASS")
     built = load_strategy(place).build()
-    if queries([built]):
-        raise UsageError(
-            f"{built.name} reads queues of other strategies by tag, and those are not recorded with the run",
-            hint="certify the strategies that compute them; what reads them cannot be replayed alone",
-        )
     names = {label: i for i, label in built.dag.labels().items()} | dict(built.dag.names)
     for name in sorted(names.keys() | result.node_ids.keys()):
         ran, now = result.node_ids.get(name, "absent"), names.get(name, "absent")
@@ -128,11 +130,23 @@ def _opened(result: Result, record: RunRecord, address: str | None) -> _Run:
                 f"{place} is not the strategy that ran: node {name!r} was {ran[:12]} and is {now[:12]}",
                 hint="give the version that ran: --strategy FILE:CLASS, or look at it with qmtl diff",
             )
-    streams = {s.node_id: s for s in built.dag.streams}
-    recorded = {k: record.outputs(k).fields for k in streams}
-    drafted = Plan.of(built.dag).nodes
-    fields = {k: recorded[k] or drafted[k].fields or () for k in streams}
-    return _Run(result, record, built, Plan.of(built.dag, fields, kept_of(built) - streams.keys()))
+    eras = Eras(built, record) if queries([built]) else None
+    run = _Run(result, record, built, _plan_of(built, record, built.dag if eras is None else eras.whole), eras)
+    if eras is not None and run.is_repaired:
+        raise UsageError(
+            f"bars were repaired while {built.name} read queues of other strategies by tag",
+            hint="such a run cannot be certified: repairs are computed from the upstreams of their time",
+        )
+    return run
+
+
+def _plan_of(built: Built, record: RunRecord, dag: Dag) -> Plan:
+    """Return the plan of a graph, with the fields that were recorded, that keeps what the strategy's result has."""
+    from qmtl.engine.plan import Plan
+
+    drafted, streams = Plan.of(dag).nodes, [stream.node_id for stream in dag.streams]
+    fields = {k: record.outputs(k).fields or drafted[k].fields or () for k in streams}
+    return Plan.of(dag, fields, (kept_of(built) & drafted.keys()) - {*streams})
 
 
 # ------------------------------------------------------------------------------ comparing
@@ -162,9 +176,12 @@ def _of_arrivals(run: _Run) -> Iterator[Deviation]:
 def _of_nodes(run: _Run) -> Iterator[Deviation]:
     """Compare outputs: as emitted first, in the order of arrival, and with all repairs."""
     nodes = sorted(run.plan.keep, key=list(run.plan.nodes).index)
-    is_repaired = any(True for k in run.streams for _ in run.record.parts(k, revised=True))
-    for what, recorded, replayed in (_repaired if is_repaired else _plain)(run, nodes):
-        for order, node in enumerate(nodes):
+    if run.eras is not None:
+        stages = _varied(run, run.eras, nodes)
+    else:
+        stages = (_repaired if run.is_repaired else _plain)(run, nodes)
+    for what, recorded, replayed in stages:
+        for order, node in enumerate(node for node in nodes if node in replayed):
             begin = run.result.provenance["start"]
             found = of_rows(recorded[node], replayed[node], run.plan.nodes[node], run.through, begin)
             if found is not None:
@@ -179,6 +196,16 @@ def _plain(run: _Run, nodes: Collection[str]) -> Iterator[_Compared]:
     recorded = {node: run.record.outputs(node) for node in nodes}
     yield "output", recorded, first_emitted(run.plan, run.record)
     yield "output in the order of arrival", recorded, in_order_of_arrival(run.plan, run.record)
+
+
+def _varied(run: _Run, eras: Eras, nodes: Collection[str]) -> Iterator[_Compared]:
+    """Nodes below tag queries are computed from the upstreams of each time, the others as ever."""
+    plan_of = partial(_plan_of, run.built, run.record)
+    steady = plan_of(eras.steady)
+    yield from _plain(replace(run, plan=replace(steady, keep=steady.keep - eras.varying)), nodes)
+    varying = [node for node in nodes if node in eras.varying]
+    recorded = {node: run.record.outputs(node) for node in varying}
+    yield "output", recorded, eras.outputs(varying, plan_of, run.through)
 
 
 def _repaired(run: _Run, nodes: Collection[str]) -> Iterator[_Compared]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +106,22 @@ def resolved(strategies: Sequence[Built], queues: Iterable[QueueNode]) -> Resolv
     names = {name: identifier for name, identifier in whole.names.items() if identifier not in idle}
     read = tuple(node for node in kept if isinstance(node, QueueNode))
     return Resolved(Dag(kept, inputs, names), read, frozenset(idle), frozenset(varying))
+
+
+def told(queues: Iterable[QueueNode]) -> str:
+    """Return queues as the record of a run tells them; :func:`queues_of` reads it."""
+    return json.dumps([(one.node_id, one.topic, sorted(one.tags), one.interval) for one in queues])
+
+
+def queues_of(text: str) -> list[QueueNode]:
+    """Return the queues that :func:`told` told.
+
+    Examples
+    --------
+    >>> queues_of(told([QueueNode("ab12", "btc_sma_ab12_v1", ["momentum"], 60)]))[0].topic
+    'btc_sma_ab12_v1'
+    """
+    return [QueueNode(*one) for one in json.loads(text)]
 
 
 def _is_without_input(dag: Dag, node: Node) -> bool:
