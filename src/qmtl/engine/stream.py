@@ -335,14 +335,15 @@ class _Column:
     """One field of all kept nodes of one symbol, as it lies on shelves."""
 
     def __init__(self, program: Program, name: str) -> None:
-        self._i, self._pieces = program.i.data, []
-        found: list[str] = []
+        self._i, found = program.i.data, list[str]()
+        #: Lane, masks, all of them when everything is there, values; views of the first row.
+        self._pieces: list[tuple[int, Any, bytes, Any]] = []
         for shelf in program.shelves:
             if name in shelf.fields:
                 masks, values = program.shelf(shelf)
-                column = values[:, shelf.fields.index(name), 0, 0]
+                column = values[:, shelf.fields.index(name), 0, 0].data
                 all_there = np.ones(len(masks), np.int64).tobytes()
-                self._pieces.append((program.lanes[shelf.interval], masks[:, 0], all_there, column))
+                self._pieces.append((program.lanes[shelf.interval], masks[:, 0].data, all_there, column))
                 found += shelf.nodes
         ranks = {node: rank for rank, node in enumerate(program.plan.nodes)}
         order = sorted(range(len(found)), key=lambda k: ranks[found[k]])
