@@ -51,7 +51,7 @@ class Emit:
 
 @dataclass(slots=True)
 class Block:
-    """What nodes of one shape emitted at the last event, as copies in one array.
+    """What nodes of one shape emitted at the last event, in one array: valid until the next one.
 
     Attributes
     ----------
@@ -202,8 +202,8 @@ class StreamEngine:
         for shelf in program.shelves:
             ts = program.rows(shelf.interval)
             masks, values = program.shelf(shelf)
-            masks, values = masks[:, : len(ts)].copy(), values[:, :, : len(ts)].copy()
-            yield Block(shelf.nodes, shelf.fields, ts.copy(), masks, masks.sum(axis=1).tolist(), values)
+            masks, values = masks[:, : len(ts)], values[:, :, : len(ts)]
+            yield Block(shelf.nodes, shelf.fields, ts, masks, masks.sum(axis=1).tolist(), values)
 
     def objects(self, identifier: str) -> tuple[list[int], list[Any]]:
         """Return the whole payloads that a user's node emitted at the last event."""

@@ -162,11 +162,11 @@ class Generation:
 
 
 def _records(block: Block) -> Iterator[tuple[str, Rows]]:
-    """Yield the records of each node of a block: views, where a node has one in every bucket."""
-    ts, fields, whole = block.ts, block.fields, len(block.ts)
+    """Yield the records of each node of a block; each has its values alone, for nobody knows how long one is kept."""
+    ts, fields, whole = block.ts.copy(), block.fields, len(block.ts)
     for k, (node, values) in enumerate(zip(block.nodes, block.values, strict=True)):
         if block.counts[k] == whole:
-            yield node, Rows(ts, fields, values)
+            yield node, Rows(ts, fields, values.copy())
         else:
             there = block.masks[k] == 1
             yield node, Rows(ts[there], fields, values[:, there])
