@@ -100,6 +100,27 @@ def test_upstreams_come_and_go(world, run, tmp_path):
     assert_lies_are_found(tmp_path / "Ensemble", total)
 
 
+def test_a_run_that_is_killed_is_certified_with_the_upstreams_of_all_its_lives(world, run, tmp_path):
+    _, ensemble, slower = run("Momentum"), run("Ensemble"), run("Slower")
+    wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0), 60)
+    ensemble.kill9()
+    slower.process.terminate()  # while nobody looks
+    slower.finished(code=143)
+    ensemble.start()
+    wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 1.0, after=2.0), 60)
+    ensemble.kill9()
+    ensemble.start()
+    run("Slower")
+    wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0, after=1.0), 60)
+    ensemble.process.terminate()
+    ensemble.finished(code=143)
+    total = Result.load(tmp_path / "Ensemble").outputs["total"]
+    assert total["count"][total["count"].diff() != 0].tolist()[-3:] == [2.0, 1.0, 2.0]
+    assert (total.index.to_series().diff().dropna() == 60).all()
+    certified = certify(tmp_path / "Ensemble")
+    assert certified.equal, certified.first_difference
+
+
 def lies(run, sql, *values):
     """Change a record for a moment; return the first difference that is found."""
     kept = (run / RECORD).read_bytes()

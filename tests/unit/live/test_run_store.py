@@ -13,7 +13,7 @@ from qmtl.errors import DataFormatError, RunError, SourceNotFoundError, WriteErr
 from qmtl.interval import Span
 from qmtl.live.paper import FILL, Order, Paper, Terms
 from qmtl.live.rows import Rows
-from qmtl.live.run_record import Arrival, RunRecord, packed, unpacked
+from qmtl.live.run_record import Arrival, RunRecord, Turn, packed, unpacked
 from qmtl.live.run_store import Commit, RunStore, arrivals
 from qmtl.trading.costs import Costs
 
@@ -79,6 +79,13 @@ def test_a_repair_is_the_latest_and_the_first_stays(store):
     assert [revision for revision, _ in store.parts("a", revised=True)] == [1, 2]
     assert same(store.late("a")[0], repair)
     assert same(Rows.none().repaired(repair), repair)
+
+
+def test_turns_are_kept_in_their_order(store):
+    turns = [Turn("a", -60, "[]"), Turn("b", 0, '["q"]'), Turn("a", 120, '["q"]')]
+    store.turned(turns[:1])
+    store.turned(turns[1:])
+    assert store.turns() == turns
 
 
 def test_records_may_be_taken_back_and_given_again(store):
