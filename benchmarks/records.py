@@ -45,7 +45,7 @@ def measure(*, short: bool, repeats: int, **_: object) -> Row:
         [Target("embedded log, p99", found["embedded"]["p99 ms"], 20.0, "ms")],
         detail=found,
         notes=(
-            "latency: from the start of an append of one record to the reader; /s: records, by what one append has",
+            "latency: from the start of an append, or when it was due if it is late, to the reader; /s: records",
             "writer, reader and Kafka share the cores; Kafka is one broker that leaves flushing to the system",
         ),
     )

@@ -21,9 +21,13 @@ _LIMIT = 1000
 _PATIENCE_S = 60.0
 
 
-def latency(url: str, count: int, rate: float) -> list[float]:
-    """Return milliseconds from the start of an append to the reader in another process, for batches of one record."""
-    return asyncio.run(_paced(url, count, rate))
+def latency(url: str, count: int, rate: float, topics: int = 1) -> list[float]:
+    """Return milliseconds to the reader in another process, for batches of one record in each of so many topics.
+
+    They count from the start of its append; where that is late, since one before was slow, from the moment at which it
+    was due, as a bar of a feed does. With several topics, the last one counts.
+    """
+    return asyncio.run(_paced(url, count, rate, topics))
 
 
 def throughput(url: str, records: int, size: int, at_once: int) -> float:
@@ -31,54 +35,57 @@ def throughput(url: str, records: int, size: int, at_once: int) -> float:
     return asyncio.run(_rushed(url, records, size, at_once))
 
 
-async def _paced(url: str, count: int, rate: float) -> list[float]:
-    async with _topic(url) as (topic, log):
-        with _reader(url, topic, count) as reader:
+async def _paced(url: str, count: int, rate: float, topics: int) -> list[float]:
+    async with _topics(url, topics) as (names, log):
+        with _reader(url, names, count) as reader:
             began = time.monotonic()
             for k in range(count):
-                await asyncio.sleep(began + k / rate - time.monotonic())
-                await log.append([(topic, _batch(k, 1))])
+                due = began + k / rate
+                is_late = time.monotonic() > due
+                await asyncio.sleep(due - time.monotonic())
+                at = due if is_late else time.monotonic()  # the waking of this loop is nobody's concern
+                await log.append([(name, _batch(k, 1, at)) for name in names])
             return [1000.0 * taken for taken in await asyncio.to_thread(_answer, reader)]
 
 
 async def _rushed(url: str, records: int, size: int, at_once: int) -> float:
     count = records // (size * at_once) * at_once
-    async with _topic(url) as (topic, log):
-        with _reader(url, topic, count) as reader:
+    async with _topics(url, 1) as (names, log):
+        with _reader(url, names, count) as reader:
             began = time.monotonic()
             for k in range(0, count, at_once):
-                await log.append([(topic, _batch((k + i) * size, size)) for i in range(at_once)])
+                await log.append([(names[0], _batch((k + i) * size, size, began)) for i in range(at_once)])
             await asyncio.to_thread(_answer, reader)
             return count * size / (time.monotonic() - began)
 
 
 @asynccontextmanager
-async def _topic(url: str) -> AsyncIterator[tuple[str, RecordLog]]:
-    """A topic of its own with one record, so that everybody is connected, and a log to append to it."""
-    topic = f"probe_{uuid.uuid4().hex}"
+async def _topics(url: str, count: int) -> AsyncIterator[tuple[list[str], RecordLog]]:
+    """Topics of its own with one record each, so that everybody is connected, and a log to append to them."""
+    names = [f"probe_{uuid.uuid4().hex}" for _ in range(count)]
     broker, log = await connect.open_broker(url), await connect.open_log(url)
-    await broker.create([TopicSpec(topic, 1, 1, _DAY_MS)])
-    while not await broker.exist([topic]):  # noqa: ASYNC110  (another process makes it)
+    await broker.create([TopicSpec(name, 1, 1, _DAY_MS) for name in names])
+    while len(await broker.exist(names)) < count:  # noqa: ASYNC110  (another process makes it)
         await asyncio.sleep(0.02)
-    await log.append([(topic, _batch(-1, 1))])
-    yield topic, log
-    await broker.delete([topic])
+    await log.append([(name, _batch(-1, 1, time.monotonic())) for name in names])
+    yield names, log
+    await broker.delete(names)
     await log.close()
     await broker.close()
 
 
-def _batch(first: int, size: int) -> Batch:
-    """A batch of minutes whose values are the time now."""
+def _batch(first: int, size: int, at: float) -> Batch:
+    """A batch of minutes whose values are a moment."""
     buckets = struct.pack(f"<{size}q", *range(60 * first, 60 * (first + size), 60))
-    return Batch("probe", 1, 60 * (first + size), ("value",), 1, buckets, struct.pack("<d", time.monotonic()) * size)
+    return Batch("probe", 1, 60 * (first + size), ("value",), 1, buckets, struct.pack("<d", at) * size)
 
 
 @contextmanager
-def _reader(url: str, topic: str, count: int) -> Iterator[Connection]:
+def _reader(url: str, topics: list[str], count: int) -> Iterator[Connection]:
     """A process that reads so many batches and then sends how long each was on its way."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(url, topic, count, theirs), daemon=True)
+    process = context.Process(target=_run, args=(url, topics, count, theirs), daemon=True)
     process.start()
     assert _answer(ours) == "ready"
     yield ours
@@ -91,18 +98,26 @@ def _answer(reader: Connection) -> object:
     return reader.recv()
 
 
-def _run(url: str, topic: str, count: int, told: Connection) -> None:
-    told.send(asyncio.run(_read(url, topic, count, told)))
+def _run(url: str, topics: list[str], count: int, told: Connection) -> None:
+    told.send(asyncio.run(_read(url, topics, count, told)))
 
 
-async def _read(url: str, topic: str, count: int, told: Connection) -> list[float]:
-    log, position, taken = await connect.open_log(url), 0, []
-    while len(taken) <= count:
-        came = (await log.read({topic: position}, _LIMIT, 1.0)).get(topic, [])
+async def _read(url: str, topics: list[str], count: int, told: Connection) -> list[float]:
+    log, positions = await connect.open_log(url), dict.fromkeys(topics, 0)
+    while not all(positions.values()):
+        await _more(log, positions)
+    told.send("ready")
+    left, taken = count * len(topics), {}
+    while left > 0:
+        came = await _more(log, positions)
         now = time.monotonic()
-        if came and not taken:
-            told.send("ready")
-        taken += [now - struct.unpack_from("<d", entry.batch.values)[0] for entry in came]
-        position = came[-1].next if came else position
+        taken |= {batch.watermark: now - struct.unpack_from("<d", batch.values)[0] for batch in came}
+        left -= len(came)
     await log.close()
-    return taken[1:]
+    return [*taken.values()]
+
+
+async def _more(log: RecordLog, positions: dict[str, int]) -> list[Batch]:
+    came = await log.read(positions, _LIMIT, 1.0)
+    positions |= {topic: entries[-1].next for topic, entries in came.items()}
+    return [entry.batch for entries in came.values() for entry in entries]

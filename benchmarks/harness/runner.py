@@ -1,8 +1,8 @@
 """A runner as a process of its own: real ``Runner.dryrun``, bars of a feed that stamps them, deliveries stamped too.
 
-``runner.py producer|subscriber GATEWAY COUNT RATE``: says ``ready``, begins when it is told ``go``, and prints the
+``runner.py producer|subscriber GATEWAY COUNT RATE TAG``: says ``ready``, begins when it is told ``go``, and prints the
 milliseconds of each bar from the moment at which it was there to its delivery; then the share of a core that it uses
-while nothing comes, which it is told to measure by one more line.
+while nothing comes, which it is told to measure by one more line. The tag makes queues that nobody else has.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ IDLE_S = 5.0
 class Chain(Strategy):
     """Two means and a position."""
 
+    tag = ""
+
     def setup(self) -> None:
         """Build the graph."""
-        price = StreamInput(tags=["price"], interval="1s", name="price")
+        price = StreamInput(tags=["price", self.tag], interval="1s", name="price")
         slow = sma(price.close, 20, name="slow")
         position = target_position(ema(price.close, 5) > slow, price=price, size=1.0, name="position")
         self.add_nodes([price, slow, position])
@@ -96,8 +98,9 @@ class Watched:
         return [1e3 * (self.taken[place] - at) for place, at in sorted(self._came["at"].items())]
 
 
-def main(role: str, gateway: str, count: int, rate: float) -> None:
+def main(role: str, gateway: str, count: int, rate: float, tag: str) -> None:
     """Run."""
+    Chain.tag = tag
     watched, feed = Watched(count), Stamped(count, rate)
     data: dict[str, Any] = {"price": feed} if role == "producer" else {}
     handle = Runner.dryrun(Chain, data=data, gateway_url=gateway)
@@ -117,4 +120,4 @@ def main(role: str, gateway: str, count: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5])

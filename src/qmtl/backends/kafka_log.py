@@ -29,6 +29,8 @@ _LOOK_S, _SILENCE_S = 1.0, 3.0
 #: A reader that is told to stop does so within this time, in seconds.
 _SLICE_S = 0.1
 _AT_ONCE = 1000
+#: Connections that write.
+_LANES = 4
 _GONE = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 _END = KafkaError._PARTITION_EOF  # noqa: SLF001  (the client's own faults are named so)
 _PRODUCER = {
@@ -71,7 +73,7 @@ class _Message(NamedTuple):
 
 
 class KafkaLog(RecordLog):
-    """Producer and consumer, each in a thread of its own; epochs are not known here, so nothing is refused.
+    """Producers and a consumer, with a thread for each side; epochs are not known here, so nothing is refused.
 
     What was acknowledged survives a crash of the broker's process; a crash of its machine is what replicas are for.
     """
@@ -170,58 +172,60 @@ class _Administration(KafkaBroker):
 
 
 class _Writer:
-    """Sends one append after the other.
+    """Sends one append after the other, on several connections, for the client sends a request for each topic.
 
-    After a failure the producer is thrown away with all that it has not sent, and the next append gets another one.
+    (A broker answers the requests of one connection one by one. A topic keeps its connection, so it keeps its order.)
+
+    After a failure the producers are thrown away with all that they have not sent, and the next append gets others.
     So what a topic has of an append is always its beginning, and no later batch can say that an earlier one is there.
-
-    A producer gets its id from the broker half a second after it was made, or later: it is made long before it is
-    needed, so that who takes over writes at once.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._settings = {**_PRODUCER, **given}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
-        self._producer: Producer | None = self._another()
+        self._producers: dict[int, Producer] = {}
+        self._lanes: dict[str, int] = {}
         self._ended = threading.Event()
-
-    def _another(self) -> Producer:
-        return Producer(self._settings, logger=_client_log)
 
     async def send(self, messages: Sequence[_Message]) -> None:
         """Return when everything is acknowledged; raises KafkaException or TimeoutError."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, messages)
 
     def _send(self, messages: Sequence[_Message]) -> None:
-        producer, self._producer = self._producer or self._another(), None
-        try:
-            self._sent(producer, messages)
-        except (KafkaException, TimeoutError):
-            producer.purge()
-            producer = self._another()
-            raise
-        finally:
-            self._producer = None if self._ended.is_set() else producer
-
-    def _sent(self, producer: Producer, messages: Sequence[_Message]) -> None:
+        producers, self._producers = self._producers, {}
         told: list[KafkaError | None] = []
-        for message in messages:
-            _produce(producer, message, told)
+        try:
+            for message in messages:
+                _produce(self._producer(producers, message.topic), message, told)
+            self._wait([*producers.values()], told, len(messages))
+        except (KafkaException, TimeoutError):
+            for producer in producers.values():
+                producer.purge()
+            raise
+        self._producers = producers
+
+    def _producer(self, producers: dict[int, Producer], topic: str) -> Producer:
+        lane = self._lanes.setdefault(topic, len(self._lanes) % _LANES)
+        if lane not in producers:
+            producers[lane] = Producer(self._settings, logger=_client_log)
+        return producers[lane]
+
+    def _wait(self, producers: Sequence[Producer], told: Sequence[KafkaError | None], count: int) -> None:
+        """Return when so many messages are acknowledged."""
         before, ends = 0, time.monotonic() + _ANSWER_S
-        while len(told) < len(messages) and time.monotonic() < ends and not self._ended.is_set():
-            producer.flush(_SLICE_S)
+        while len(told) < count and time.monotonic() < ends and not self._ended.is_set():
+            for producer in producers:
+                producer.flush(_SLICE_S)
             if len(told) > before:
                 before, ends = len(told), time.monotonic() + _ANSWER_S
         fault = next((error for error in told if error is not None), None)
-        if fault is not None:
-            raise KafkaException(fault)
-        if len(told) < len(messages):
-            raise _silent()
+        if fault is not None or len(told) < count:
+            raise _silent() if fault is None else KafkaException(fault)
 
     async def close(self) -> None:
-        """End the producer; an append that nobody waits for any more is given up."""
+        """End the producers; an append that nobody waits for any more is given up."""
         self._ended.set()
-        self._producer = None
+        self._producers = {}
         self._thread.shutdown(wait=False)
 
 
