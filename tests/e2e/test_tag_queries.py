@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from qmtl.errors import UsageError
 from qmtl.report.result import Result
 from qmtl.sdk.parity import RECORD, certify
 from stack.runners import DryRun
@@ -46,13 +48,14 @@ class Ensemble(Strategy):
 
 @pytest.fixture
 def run(world, tmp_path, real_data):
-    file = tmp_path / "strategies.py"
+    """Return a function that starts a dry-run on bars of which four of five are missing."""
+    file, bars = tmp_path / "strategies.py", tmp_path / "bars.parquet"
     file.write_text(STRATEGIES)
+    pd.read_parquet(real_data("BTC-PERP-1m.parquet")).sample(frac=0.2, random_state=1).sort_index().to_parquet(bars)
     made = []
 
-    def start(name):
-        data = {"price": real_data("BTC-PERP-1m.parquet")}
-        made.append(DryRun(world, f"{file}:{name}", data, tmp_path / name, "--speed=1200x"))
+    def start(name, out=None):
+        made.append(DryRun(world, f"{file}:{name}", {"price": bars}, tmp_path / (out or name), "--speed=6000x"))
         made[-1].start()
         return made[-1]
 
@@ -85,10 +88,9 @@ def test_upstreams_come_and_go(world, run, tmp_path):
         one.process.terminate()
         one.finished(code=143)
 
-    total = Result.load(tmp_path / "Ensemble").outputs["total"]
+    total = without_a_hole(Result.load(tmp_path / "Ensemble").outputs)
     changes = total["count"][total["count"].diff() != 0].tolist()
     assert changes == [1.0, 2.0, 1.0]
-    assert (total.index.to_series().diff().dropna() == 60).all()  # no bar was missed when they came and went
     mean = Result.load(tmp_path / "Momentum").outputs["mean"]["value"]
     alone = total[total["count"] == 1.0]["sum"]
     both = alone.index.intersection(mean.index)
@@ -114,11 +116,31 @@ def test_a_run_that_is_killed_is_certified_with_the_upstreams_of_all_its_lives(w
     wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0, after=1.0), 60)
     ensemble.process.terminate()
     ensemble.finished(code=143)
-    total = Result.load(tmp_path / "Ensemble").outputs["total"]
+    total = without_a_hole(Result.load(tmp_path / "Ensemble").outputs)
     assert total["count"][total["count"].diff() != 0].tolist()[-3:] == [2.0, 1.0, 2.0]
-    assert (total.index.to_series().diff().dropna() == 60).all()
     certified = certify(tmp_path / "Ensemble")
     assert certified.equal, certified.first_difference
+
+
+@pytest.mark.parametrize("world", ["embedded"], indirect=True)
+def test_who_has_not_chosen_the_upstreams_is_told_who_is_certified(run, tmp_path):
+    runs = [run("Momentum")]
+    for out in ("Ensemble", "Reader"):
+        runs.append(run("Ensemble", out=out))
+        wait_until(lambda folder=tmp_path / out: _has_counted(folder / "run" / "state.db", 1.0), 60)
+    for one in reversed(runs):
+        one.process.terminate()
+        one.finished(code=143)
+    assert certify(tmp_path / "Ensemble").equal
+    with pytest.raises(UsageError, match="another runner computed 'total'"):
+        certify(tmp_path / "Reader")
+
+
+def without_a_hole(outputs):
+    """Return the total; it has every bar that there is, also where upstreams came and went."""
+    total, bars = outputs["total"], outputs["price"].index
+    assert total.index.tolist() == bars[(bars >= total.index[0]) & (bars <= total.index[-1])].tolist()
+    return total
 
 
 def lies(run, sql, *values):
@@ -136,14 +158,15 @@ def lies(run, sql, *values):
 def assert_lies_are_found(run, total):
     """What upstreams gave, and when they were there, is part of what is certified."""
     came = int(total.index[total["count"] == 2.0][0])
-    later = lies(run, "UPDATE turns SET last = last + 60 WHERE last = ?", came - 60)
+    before = int(total.index[total.index < came][-1])
+    later = lies(run, "UPDATE turns SET last = ? WHERE last = ?", came, before)
     assert (later["node"], later["bucket"], later["field"]) == ("total", came, "count")
     db = sqlite3.connect(run / RECORD)
     ((queue,),) = db.execute(
         "SELECT DISTINCT json_extract(upstreams, '$[0][0]') FROM turns WHERE json_array_length(upstreams) = 1"
     )
-    seq, first, n, values = db.execute(
-        """SELECT c.seq, c.first, c.n, c."values" FROM chunks c JOIN series s ON s.id = c.series
+    seq, last, values = db.execute(
+        """SELECT c.seq, c.last, c."values" FROM chunks c JOIN series s ON s.id = c.series
         JOIN names n ON n.id = s.node WHERE n.name = ? AND c.n > 4 ORDER BY c.seq DESC""",
         [queue],
     ).fetchone()
@@ -151,7 +174,7 @@ def assert_lies_are_found(run, total):
     values = np.frombuffer(values).copy()
     values[-1] = np.nextafter(values[-1], np.inf)
     other = lies(run, 'UPDATE chunks SET "values" = ? WHERE seq = ?', values.tobytes(), seq)
-    assert (other["node"], other["bucket"], other["field"]) == ("total", first + 60 * (n - 1), "sum")
+    assert (other["node"], other["bucket"], other["field"]) == ("total", last, "sum")
 
 
 def _has_counted(path, count, after=None):

@@ -366,11 +366,11 @@ class Machine(State):
                 continue
             if len(before) and before.last + self._nodes[node].node.interval > until:
                 continue
-            if not len(before) or node in self.job.varying:
+            if not len(before):
                 del self._before[node]
             elif before.ts[-1] in rows.ts:
                 del self._before[node]
-                if (found := difference(before, rows)) is not None:
+                if node not in self.job.varying and (found := difference(before, rows)) is not None:
                     if self._lost:  # it may rest on what is void by now
                         self.is_stale = self._changed = True
                         return False
@@ -380,6 +380,8 @@ class Machine(State):
                 self._tries += 1
                 self._changed = True
                 return False
+            elif node in self.job.varying:  # its new upstreams may not give that bucket
+                del self._before[node]
             else:
                 again = f"its bucket {format_time(before.last)} cannot be computed again from what topics hold"
                 self._quarantine(node, f"QM-HISTORY: {self._label(node)}: {again}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from qmtl.errors import UsageError
@@ -51,14 +51,25 @@ class Eras:
         found = {queue.node_id: queue for one in self._found.values() for queue in one.queues}
         return [*found.values()]
 
-    def outputs(self, nodes: Sequence[str], plan_of: Callable[[Dag], Plan], until: int) -> dict[str, Rows]:
-        """Compute nodes over the recorded histories, of which it is known that nothing else ends by ``until``.
+    def check(self, nodes: Iterable[str]) -> None:
+        """Make sure that what was recorded of nodes was computed by this run, in one of its lives.
 
         Raises
         ------
         UsageError
-            Another runner computed records of a node, from upstreams that are not recorded here.
+            Another runner computed it, from upstreams that are not recorded here.
         """
+        for node in self.varying.intersection(nodes):
+            turns = (turn.last for turn in self._turns if turn.node == node and self._is_computed(turn))
+            first, recorded = next(turns, _EVER), self._record.outputs(node)
+            if len(recorded) and recorded.ts[0] <= first:
+                raise UsageError(
+                    f"another runner computed {self._label[node]!r}, from upstreams that only it has recorded",
+                    hint="certify the run that computed it",
+                )
+
+    def outputs(self, nodes: Sequence[str], plan_of: Callable[[Dag], Plan], until: int) -> dict[str, Rows]:
+        """Compute nodes over the recorded histories, of which it is known that nothing else ends by ``until``."""
         made = {text: self._computed(plan_of(found.dag), until) for text, found in self._found.items() if nodes}
         found: dict[str, Rows] = {}
         for node in nodes:
@@ -77,12 +88,6 @@ class Eras:
     def _spans(self, node: str) -> Iterator[tuple[Turn, int]]:
         """Yield from which upstreams a node was computed, and up to which bucket."""
         turns, recorded = [turn for turn in self._turns if turn.node == node], self._record.outputs(node)
-        first = next((turn.last for turn in turns if self._is_computed(turn)), _EVER)
-        if len(recorded) and recorded.ts[0] <= first:
-            raise UsageError(
-                f"another runner computed {self._label[node]!r}, from upstreams that only it has recorded",
-                hint="certify the run that computed it",
-            )
         last = int(recorded.ts[-1]) if len(recorded) else NONE
         for k, turn in enumerate(turns):
             if self._is_computed(turn):

@@ -132,11 +132,13 @@ def _opened(result: Result, record: RunRecord, address: str | None) -> _Run:
             )
     eras = Eras(built, record) if queries([built]) else None
     run = _Run(result, record, built, _plan_of(built, record, built.dag if eras is None else eras.whole), eras)
-    if eras is not None and run.is_repaired:
-        raise UsageError(
-            f"bars were repaired while {built.name} read queues of other strategies by tag",
-            hint="such a run cannot be certified: repairs are computed from the upstreams of their time",
-        )
+    if eras is not None:
+        eras.check(kept_of(built))
+        if run.is_repaired:
+            raise UsageError(
+                f"bars were repaired while {built.name} read queues of other strategies by tag",
+                hint="such a run cannot be certified: repairs are computed from the upstreams of their time",
+            )
     return run
 
 
