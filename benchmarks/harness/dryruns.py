@@ -9,20 +9,24 @@ from contextlib import contextmanager
 from typing import Any
 
 from qmtl.indicators import ema, rsi, sma
+from qmtl.live.keeper import Keeper
 from qmtl.live.loop import Loop
 from qmtl.live.machine import Machine
+from qmtl.live.run_store import RunStore
 from qmtl.sdk import Strategy, StreamInput
 from qmtl.sdk.trade import target_position
 
-#: What of a loop is timed: name, class, method.
+#: What of a loop is timed: name, class, method. A commit is cut by the loop, and written by a thread beside it.
 PARTS = (
     ("feeds", Loop, "_ask_feeds"),
     ("compute", Machine, "step"),
     ("append", Loop, "_append"),
     ("read", Loop, "_read"),
     ("accounts", Loop, "_deliver"),
-    ("commit", Loop, "_commit"),
+    ("cut", Keeper, "cut"),
+    ("wait for disk", Keeper, "written"),
 )
+BESIDE = (("store", RunStore, "commit"), ("the loop", Loop, "run"))
 
 
 def chain(tag: str) -> type[Strategy]:
@@ -42,14 +46,14 @@ def chain(tag: str) -> type[Strategy]:
 
 
 class Times(dict[str, float]):
-    """Seconds of each part, and of ``the loop`` as a whole."""
+    """Seconds of each part, of ``the loop`` as a whole, and of ``store``: the thread that writes commits."""
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Time the loops that run meanwhile."""
-        kept = [(owner, name, getattr(owner, name)) for _, owner, name in (*PARTS, ("the loop", Loop, "run"))]
+        kept = [(owner, name, getattr(owner, name)) for _, owner, name in (*PARTS, *BESIDE)]
         try:
-            for part, owner, name in (*PARTS, ("the loop", Loop, "run")):
+            for part, owner, name in (*PARTS, *BESIDE):
                 setattr(owner, name, self._timed(part, getattr(owner, name)))
             yield
         finally:

@@ -97,9 +97,8 @@ class Keeper:
             await asyncio.to_thread(self._store.turned, turns)
             machine.turns.clear()
 
-    async def cut(self, machine: Machine) -> None:
-        """Begin to commit what was delivered, behind the commit before."""
-        await self.written()
+    def cut(self, machine: Machine) -> None:
+        """Begin to commit what was delivered; the commit before has to be written."""
         papers = {strategy_id: paper.snapshot() for strategy_id, paper in self._papers.items()}
         checkpoint = Checkpoint(machine.snapshot(), papers, self.through)
         for stream, rows in self.late.committed():

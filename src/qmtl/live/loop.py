@@ -253,7 +253,8 @@ class Loop:
         """Begin to commit what stands; return False if it does not."""
         if not await self._confirm():
             return False
-        await self._keeper.cut(self.machine)
+        await self._keeper.written()
+        self._keeper.cut(self.machine)
         self.facts = facts(self.machine, self._upstream)
         return True
 
