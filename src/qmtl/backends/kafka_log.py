@@ -178,37 +178,40 @@ class _Writer:
 
     After a failure the producers are thrown away with all that they have not sent, and the next append gets others.
     So what a topic has of an append is always its beginning, and no later batch can say that an earlier one is there.
+
+    A producer gets its id from the broker half a second after it was made, or later: all are made long before they
+    are needed, so that who takes over writes at once.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self._settings = {**_PRODUCER, **given}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
-        self._producers: dict[int, Producer] = {}
+        self._producers = self._made()
         self._lanes: dict[str, int] = {}
         self._ended = threading.Event()
+
+    def _made(self) -> list[Producer]:
+        return [Producer(self._settings, logger=_client_log) for _ in range(_LANES)]
 
     async def send(self, messages: Sequence[_Message]) -> None:
         """Return when everything is acknowledged; raises KafkaException or TimeoutError."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._send, messages)
 
     def _send(self, messages: Sequence[_Message]) -> None:
-        producers, self._producers = self._producers, {}
-        told: list[KafkaError | None] = []
+        producers, told = self._producers, list[KafkaError | None]()
         try:
             for message in messages:
-                _produce(self._producer(producers, message.topic), message, told)
-            self._wait([*producers.values()], told, len(messages))
+                _produce(producers[self._lane(message.topic)], message, told)
+            self._wait(producers, told, len(messages))
         except (KafkaException, TimeoutError):
-            for producer in producers.values():
+            for producer in producers:
                 producer.purge()
+            if not self._ended.is_set():
+                self._producers = self._made()
             raise
-        self._producers = producers
 
-    def _producer(self, producers: dict[int, Producer], topic: str) -> Producer:
-        lane = self._lanes.setdefault(topic, len(self._lanes) % _LANES)
-        if lane not in producers:
-            producers[lane] = Producer(self._settings, logger=_client_log)
-        return producers[lane]
+    def _lane(self, topic: str) -> int:
+        return self._lanes.setdefault(topic, len(self._lanes) % _LANES)
 
     def _wait(self, producers: Sequence[Producer], told: Sequence[KafkaError | None], count: int) -> None:
         """Return when so many messages are acknowledged."""
@@ -225,7 +228,7 @@ class _Writer:
     async def close(self) -> None:
         """End the producers; an append that nobody waits for any more is given up."""
         self._ended.set()
-        self._producers = {}
+        self._thread.submit(self._producers.clear)
         self._thread.shutdown(wait=False)
 
 
