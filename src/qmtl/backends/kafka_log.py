@@ -228,7 +228,7 @@ class _Writer:
     async def close(self) -> None:
         """End the producers; an append that nobody waits for any more is given up."""
         self._ended.set()
-        self._thread.submit(self._producers.clear)
+        self._producers = []
         self._thread.shutdown(wait=False)
 
 
