@@ -67,13 +67,20 @@ def pinned(view):
 
 
 class Good(Strategy):
+    others = 0
+
     def setup(self):
         price = StreamInput(tags=["{tag}"], interval="{interval}", name="price")
         mean, fast = sma(price.close, 50, name="mean"), sma(price.close, 10, name="fast")
         self.add_nodes([price, mean, fast, target_position(fast > mean, price=price, size=1.0, name="position")])
+        self.add_nodes([sma(price.close, 60 + k) for k in range(self.others)])
 
     def define_execution(self):
         self.set_target("position")
+
+
+class Wide(Good):
+    others = 30
 
 
 class Bad(Strategy):
@@ -322,8 +329,8 @@ class Cramped(DryRun):
         return ["bash", "-c", f'ulimit -f {self.kib}; exec "$@"', "bash", *super().command()]
 
 
-def cramped(desk, kib, *options):
-    run = Cramped(desk.world, f"{desk.file}:Good", {"price": desk.data}, desk.folder / "out", *options)
+def cramped(desk, name, kib, *options):
+    run = Cramped(desk.world, f"{desk.file}:{name}", {"price": desk.data}, desk.folder / "out", *options)
     run.kib = kib
     desk.started.append(run)
     run.start()
@@ -332,21 +339,21 @@ def cramped(desk, kib, *options):
 
 @embedded
 def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(desk):
-    run = cramped(desk, 400, *MAX)
+    run = cramped(desk, "Wide", 400, *MAX)  # of nodes without a name only queues have records
     node = wait_until(lambda: (found := desk.nodes(run)["price"])["state"] == "stalled" and found, 30)
     assert "broker.db" in node["reason"]
     assert "space" in node["reason"]
     run.process.send_signal(signal.SIGINT)
     assert run.process.wait(10)
     assert "the same command goes on from there" in told(run)
-    again = desk.run("Good")
+    again = desk.run("Wide")
     again.finished()
-    assert desk.equal("Good", "out") is True
+    assert desk.equal("Wide", "out") is True
 
 
 @real
 def test_a_disk_that_is_full_for_a_run_ends_that_run_and_others_take_over(desk):
-    full = cramped(desk, 200, "--speed=60000x", "--until-end")
+    full = cramped(desk, "Good", 200, "--speed=60000x", "--until-end")
     other = desk.run("Good", out="other", options=["--speed=60000x", "--until-end"])
     assert full.finished(code=1) == {}
     said = told(full)
