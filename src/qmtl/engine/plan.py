@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from qmtl.errors import BuildError, OperatorError
 from qmtl.graph.dag import Dag
@@ -133,14 +134,16 @@ class Plan:
 
     def base_interval(self, identifier: str) -> int:
         """Interval of the shortest stream upstream of a node, seconds."""
-        stack, shortest, seen = [identifier], self.nodes[identifier].node.interval, set()
-        while stack:
-            at = stack.pop()
-            if at not in seen:
-                seen.add(at)
-                shortest = min(shortest, self.nodes[at].node.interval)
-                stack += [edge.node.node_id for edge in self.nodes[at].inputs if edge.node is not None]
-        return shortest
+        return self._base_intervals[identifier]
+
+    @cached_property
+    def _base_intervals(self) -> dict[str, int]:
+        """Of all nodes: whoever tells how far each one is asks again and again."""
+        found: dict[str, int] = {}
+        for identifier, plan in self.nodes.items():
+            above = (found[edge.node.node_id] for edge in plan.inputs if edge.node is not None)
+            found[identifier] = min([plan.node.interval, *above])
+        return found
 
     def streams(self, identifier: str) -> tuple[str, ...]:
         """Return the ids of the streams upstream of a node, or itself."""

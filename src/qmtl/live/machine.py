@@ -200,7 +200,7 @@ class Machine(State):
             elif node in self._emitted or self._has_room(node):
                 reads[reader.topic] = target.position
             self._asked[reader.topic] = target
-        fed = (node for node in self.readers if node in self._emitted and self._may_feed(node))
+        fed = (node for node in self._streams if node in self._emitted and self._may_feed(node))
         feeds = {node: self._emitted[node].last for node in fed if self._has_room(node)}
         return Wants(seeks, reads, feeds)
 

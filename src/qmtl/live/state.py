@@ -21,6 +21,7 @@ class State:
         self.job, self._nodes = job, job.plan.nodes
         self._by_topic = {topic: node for node, topic in job.topics.items()}
         self.readers = {node: Reader(topic) for node, topic in job.topics.items()}
+        self._streams = [node for node in self.readers if self._is_stream(node)]
         self.roles: dict[str, int] = {}
         self._void: dict[str, int] = {}
         self._caught: set[str] = set()
