@@ -99,7 +99,7 @@ def _stack(data: Path, broker: str | None) -> Iterator[str]:
 
 def measure(*, short: bool, repeats: int, **_: object) -> Row:
     """Both logs in turn; medians of the runs."""
-    count = 150 if short else 1_500
+    count = 300 if short else 1_000
     with Kafka() as kafka:
         logs = {"embedded": None, "Kafka": kafka.url}
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in logs}
