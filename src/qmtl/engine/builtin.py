@@ -186,13 +186,16 @@ if not config.DISABLE_JIT:
         for k in range(b[2], b[3], 2):
             _call(i[k], i, f, i[k + 1])
 
+    #: There is one signature: nobody has to look at the types of the numbers at every bar.
+    _tick_compiled = _tick.get_overload((types.int64, types.int64, types.int64, types.float64))
+
     def ticker(i: Any, f: Any, start: int, stop: int, header: int, bucket: int, place: int) -> tuple[Ticker, Any]:
         """Return what stores one bar ``(end, ts, value)`` of one stream and runs everything, in one call.
 
         The second thing returned, and the arrays, must live as long as the first is used.
         """
         block = np.array([i.ctypes.data, f.ctypes.data, start, stop, header, bucket, place], np.int64)
-        return partial(_tick, block.ctypes.data), block
+        return partial(_tick_compiled, block.ctypes.data), block
 
 else:
     _PYTHON_KERNELS: list[Any] = []
