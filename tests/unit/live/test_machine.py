@@ -11,6 +11,7 @@ from qmtl.graph.node import Node, StreamInput
 from qmtl.indicators import sma
 from qmtl.live.machine import Job, Machine
 from qmtl.live.rows import Rows
+from qmtl.live.sequence import NONE
 from stack.schedules import MINUTE, Log
 
 START = 60_000_000
@@ -48,11 +49,12 @@ def last_of(view):
 class Runner:
     """A machine that shares a log; it reads everything, computes everything, appends everything."""
 
-    def __init__(self, log, nodes, *, topics=None, snapshot=None):
+    def __init__(self, log, nodes, *, topics=None, snapshot=None, varying=()):
         self.log, self.got = log, {}
         self.nodes = {node.node_id: node for node in Dag.of(nodes).nodes}
         plan = Plan.of(Dag.of(nodes), {k: ("close",) for k, n in self.nodes.items() if isinstance(n, StreamInput)})
-        self.job = Job(plan, {k: k for k in plan.nodes} if topics is None else topics, frozenset(plan.nodes))
+        topics = {k: k for k in plan.nodes} if topics is None else topics
+        self.job = Job(plan, topics, frozenset(plan.nodes), varying=frozenset(varying))
         self.machine = Machine(self.job, snapshot=snapshot)
 
     def turn(self, times=1):
@@ -213,6 +215,18 @@ def test_a_snapshot_reads_nothing_again_and_holds_no_roles():
     assert all(bucket > START + 1900 * MINUTE for bucket in wants.seeks.values())
     second.turn(4).produce(2).feed(bars(100, 2000))
     assert second.count(mine) == 100
+
+
+def test_a_node_whose_upstreams_change_goes_on_with_the_next_bar_also_where_bars_are_rare():
+    log, rare = Log(fences=True), range(0, 100, 20)  # so its window takes an hour instead of three minutes
+    first = Runner(log, [FAST], varying=[FAST.node_id]).produce(1)
+    for minute in rare:
+        first.feed(bars(1, minute))
+    assert (first.count(FAST), first.machine.turns) == (3, [(FAST.node_id, NONE)])
+    again = Runner(log, [FAST], varying=[FAST.node_id], snapshot=first.machine.snapshot()).produce(2).turn(10)
+    again.feed(bars(1, 100)).turn(10)
+    assert again.machine.turns == [(FAST.node_id, START + MINUTE * rare[-1])]
+    assert again.count(FAST) == 1
 
 
 def test_a_lost_topic_with_other_records_makes_a_machine_stale():
