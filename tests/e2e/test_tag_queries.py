@@ -103,7 +103,7 @@ def test_upstreams_come_and_go(world, run, tmp_path):
 
 
 def test_a_run_that_is_killed_is_certified_with_the_upstreams_of_all_its_lives(world, run, tmp_path):
-    _, ensemble, slower = run("Momentum"), run("Ensemble"), run("Slower")
+    momentum, ensemble, slower = run("Momentum"), run("Ensemble"), run("Slower")
     wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0), 60)
     ensemble.kill9()
     slower.process.terminate()  # while nobody looks
@@ -112,8 +112,13 @@ def test_a_run_that_is_killed_is_certified_with_the_upstreams_of_all_its_lives(w
     wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 1.0, after=2.0), 60)
     ensemble.kill9()
     ensemble.start()
-    run("Slower")
+    slower.start()
     wait_until(lambda: _has_counted(tmp_path / "Ensemble" / "run" / "state.db", 2.0, after=1.0), 60)
+    ensemble.kill9()
+    for one in (momentum, slower):
+        one.process.terminate()
+        one.finished(code=143)
+    ensemble.start()  # a life without upstreams: the result has those of the others
     ensemble.process.terminate()
     ensemble.finished(code=143)
     total = without_a_hole(Result.load(tmp_path / "Ensemble").outputs)

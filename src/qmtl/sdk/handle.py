@@ -315,7 +315,7 @@ class Handle:
 
         made = self._prepared
         if self._upstreams is not None:
-            made = replace(made, plan=self._upstreams.plan())
+            made = replace(made, plan=self._upstreams.plan(self._store))
         session, counts = {"session_id": made.session_id, "gateway": made.client.url}, self._progress.counts()
         results = []
         for built, one, account in zip(made.strategies, made.placed, made.account_ids, strict=True):

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qmtl.errors import ServiceError
-from qmtl.sdk.tag_queries import QueueNode, Resolved, matching, resolved
+from qmtl.sdk.tag_queries import QueueNode, Resolved, matching, queues_of, resolved
 from qmtl.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from qmtl.engine.plan import Plan
     from qmtl.graph.node import TagQueryNode
     from qmtl.live.loop import Loop
+    from qmtl.live.run_record import RunRecord
     from qmtl.ports.record_log import RecordLog
     from qmtl.sdk.dryrun import Prepared
 
@@ -61,9 +62,10 @@ class Upstreams:
                     _log.info("upstreams of tag queries changed", queues=sorted(one.topic for one in found.values()))
             await asyncio.sleep(_LOOK_S)
 
-    def plan(self) -> Plan:
-        """Return the plan with every queue that has been an upstream: what the result of the run is told by."""
-        return self._run.job(self._resolved(self._ever)).plan
+    def plan(self, record: RunRecord) -> Plan:
+        """Return the plan with all upstreams that there ever were, also in earlier lives: the result is told by it."""
+        before = {queue.node_id: queue for turn in record.turns() for queue in queues_of(turn.upstreams)}
+        return self._run.job(self._resolved(before | self._ever)).plan
 
     async def _ready(self, log: RecordLog) -> dict[str, QueueNode]:
         """Return the queues that match and have enough bars; those that are read already keep their place."""
