@@ -65,9 +65,8 @@ def machine() -> tuple[list[int], int]:
     topics = {node: node for node in plan.nodes}
     running, long = Machine(Job(plan, topics, frozenset(positions))), []
     running.assign(dict.fromkeys(topics.values(), 1))
-    running.wants()
-    running.take({topic: [Entry(k + 1, batch)] for k, (topic, batch) in enumerate(running.outbox)})
-    running.wants()
+    written = {topic: [Entry(k + 1, batch)] for k, (topic, batch) in enumerate(running.outbox)}
+    running.take(written, running.wants().reads)
 
     def on_bar(bar: Bar) -> None:
         ts, close = bar

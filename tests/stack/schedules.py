@@ -63,14 +63,6 @@ class Log:
                 rows = Rows.joined([rows, fresh]) if len(rows) else fresh
         return rows
 
-    def seek(self, buckets):
-        positions = {}
-        for topic, bucket in buckets.items():
-            entries = self.topics.get(topic, [])
-            behind = (k for k, one in enumerate(entries) if one.span is not None and one.span[1] >= bucket)
-            positions[topic] = 0 if bucket == NONE else next(behind, len(entries))
-        return positions
-
 
 @dataclass
 class Runner:
@@ -201,17 +193,15 @@ class World:
 
     def read(self, runner: Runner) -> None:
         """Ask the log; sometimes the answer comes only after other things have happened."""
-        sought, found = runner.reading or self._asked(runner)
-        if not runner.reading and self.random.random() < 0.2:
-            runner.reading = sought, found
-            return
+        asked = runner.reading
+        if not asked:
+            reads = runner.machine.wants().reads
+            asked = self.log.read(reads, self.random.randrange(1, 8)), reads
+            if self.random.random() < 0.2:
+                runner.reading = asked
+                return
         runner.reading = ()
-        runner.machine.sought(sought)
-        runner.machine.take(found)
-
-    def _asked(self, runner: Runner) -> tuple:
-        wants = runner.machine.wants()
-        return self.log.seek(wants.seeks), self.log.read(wants.reads, self.random.randrange(1, 8))
+        runner.machine.take(*asked)
 
     def feed(self, runner: Runner) -> None:
         for node, after in runner.machine.wants().feeds.items():

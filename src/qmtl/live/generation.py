@@ -137,7 +137,7 @@ class Generation:
     def repeat(self, node: str, entry: Entry) -> None:
         """Take an entry of a topic that is read again."""
         replay = self.replays[node]
-        if replay.position is None or entry.next <= replay.position:
+        if entry.next <= replay.position:
             return
         low = replay.seen
         rows = replay.take(entry)

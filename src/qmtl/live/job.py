@@ -40,9 +40,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Wants:
-    """What the machine waits for: topics to seek (bucket), topics to read (position), feeds to ask (last bucket)."""
+    """What the machine waits for: topics to read (position), feeds to ask (last bucket)."""
 
-    seeks: dict[str, int]
     reads: dict[str, int]
     feeds: dict[str, int]
 

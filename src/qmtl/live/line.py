@@ -13,7 +13,7 @@ from qmtl.errors import UnavailableError
 from qmtl.ports.record_log import Entry, RecordLog
 from qmtl.telemetry.logs import logger
 
-#: Entries that one turn reads from all topics together.
+#: Entries that one turn reads from all topics together, or one of each.
 _ENTRIES = 64
 #: One that has been woken waits no longer than this, in seconds.
 _SOON_S = 0.01
@@ -102,17 +102,13 @@ class Line:
         try:
             async with asyncio.timeout(None) as self._rest:
                 if wanted:
-                    return await self.ask(self._log.read(wanted, _ENTRIES, wait_s))
+                    return await self.ask(self._log.read(wanted, max(_ENTRIES, len(wanted)), wait_s))
                 await asyncio.sleep(wait_s)
         except TimeoutError:
             pass  # woken
         finally:
             self._rest = None
         return {}
-
-    async def seek(self, buckets: Mapping[str, int]) -> Mapping[str, int]:
-        """Return where buckets are; nothing when the log does not answer."""
-        return await self.ask(self._log.seek(buckets)) or {}
 
     async def ask(self, call: Awaitable[T]) -> T | None:
         """Return what the log answers, or None when it does not: that is said, and tried again later."""

@@ -142,10 +142,7 @@ class Loop:
             await self._adopt(self._next)
         await self._take_roles()
         self._tell()
-        wants = self.machine.wants()
-        if wants.seeks:
-            self.machine.sought(await self._line.seek(wants.seeks))
-        wait_s = self._ask_feeds(wants.feeds)
+        wait_s = self._ask_feeds(self.machine.wants().feeds)
         await self._keeper.turned(self.machine)
         step = self._step()
         if not await self._append():
@@ -292,9 +289,6 @@ class Loop:
                 return False
             if self.machine.is_in_doubt:
                 return False
-            seeks = self.machine.wants().seeks
-            if seeks:
-                self.machine.sought(await self._line.seek(seeks))
             if await self._read(self.machine.wants().reads, _IDLE_S):
                 return False
         self.writing_since = None
@@ -306,7 +300,7 @@ class Loop:
         self._quiet = found is not None and not found and (self._quiet or bool(wanted))
         if found:
             unread = self._unread()
-            self.machine.take(found)
+            self.machine.take(found, wanted)
             return await self._check_lost(unread)
         if found is None:
             await asyncio.sleep(_FIRST_S)

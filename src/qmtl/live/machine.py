@@ -25,7 +25,7 @@ from qmtl.live.repairs import Redo, pending, ready, rests
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Violation, difference
 from qmtl.live.state import State
-from qmtl.live.track import Reader, Replay, is_fence
+from qmtl.live.track import Replay, is_fence
 from qmtl.ports.record_log import Entry
 from qmtl.wire.records import Batch
 
@@ -48,7 +48,6 @@ class Machine(State):
 
     def __init__(self, job: Job, *, snapshot: bytes | None = None) -> None:
         super().__init__(job)
-        self._asked: dict[str, Reader | Replay] = {}
         self._tries = 0
         #: The moment before a node failed first: steps end there, so that everything before it counts.
         self._stops: dict[str, int] = {}
@@ -136,7 +135,7 @@ class Machine(State):
         """Begin a new generation, if what is computed here has changed."""
         if not self._changed:
             return
-        self._changed, self._asked = False, {}
+        self._changed = False
         local = self._local()
         self._generation = Generation(self.job.plan, local, self._fields, self.repairs)
         behind = pending(self.job.plan, local, self.repairs)
@@ -192,17 +191,13 @@ class Machine(State):
 
     def wants(self) -> Wants:
         """Return what to read and which feeds to ask now."""
-        replays, seeks, reads = self._generation.replays, {}, {}
+        replays, reads = self._generation.replays, {}
         for node, reader in self.readers.items():
-            target: Reader | Replay = replays.get(node, reader)
-            if target.position is None:
-                seeks[reader.topic] = replays[node].begin
-            elif node in self._emitted or self._has_room(node):
-                reads[reader.topic] = target.position
-            self._asked[reader.topic] = target
+            if node in self._emitted or self._has_room(node):
+                reads[reader.topic] = replays.get(node, reader).position
         fed = (node for node in self._streams if node in self._emitted and self._may_feed(node))
         feeds = {node: self._emitted[node].last for node in fed if self._has_room(node)}
-        return Wants(seeks, reads, feeds)
+        return Wants(reads, feeds)
 
     def _has_room(self, node: str) -> bool:
         return self._generation.has_room(node) and sum(map(len, self._waiting.get(node, ()))) < WAITING
@@ -210,25 +205,21 @@ class Machine(State):
     def _may_feed(self, node: str) -> bool:
         return self._is_stream(node) and node not in self._generation.replays and node not in self.broken
 
-    def sought(self, positions: Mapping[str, int]) -> None:
-        """Take the positions of topics that were sought."""
-        for topic, position in positions.items():
-            node = self._by_topic[topic]
-            replay: Replay | None = self._generation.replays.get(node)
-            if replay is not None and replay.position is None and self._asked.get(topic) is replay:
-                replay.sought(position)
-                self._generation.end(node)
+    def take(self, entries: Mapping[str, Ordered[Entry]], since: Mapping[str, int]) -> None:
+        """Take what was read from topics, behind positions; what does not go on where we are now is passed over.
 
-    def take(self, entries: Mapping[str, Ordered[Entry]]) -> None:
-        """Take what was read from topics; what was asked for before a new generation began is passed over."""
+        It was asked for before a new generation began, which may have to read from farther back.
+        """
         for topic, found in entries.items():
-            node, asked = self._by_topic[topic], self._asked.get(topic)
+            node = self._by_topic[topic]
             reader, replay = self.readers[node], self._generation.replays.get(node)
+            if since[topic] != (replay or reader).position:
+                continue
             for entry in found:
-                if replay is not None and asked is replay and node in self._generation.replays:
-                    self._generation.repeat(node, entry)
-                elif replay is None and asked is reader and entry.next > reader.position:
+                if replay is None:
                     self._take(node, entry)
+                elif node in self._generation.replays:
+                    self._generation.repeat(node, entry)
         self._promote()
         self._refresh()
 

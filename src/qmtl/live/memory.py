@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from qmtl.live.places import Places
 from qmtl.live.repairs import Repairs
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import Sequence
@@ -43,15 +44,16 @@ class Followed(msgspec.Struct, frozen=True, array_like=True):
     position: int
     known: Known
     changes: list[tuple[int, int]]
+    places: bytes
 
     @classmethod
     def of(cls, reader: Reader) -> Followed:
         """Return how far a reader is."""
-        return cls(reader.position, Known.of(reader.sequence), reader.changes)
+        return cls(reader.position, Known.of(reader.sequence), reader.changes, reader.places.encoded())
 
     def reader(self, topic: str) -> Reader:
         """Return a reader that goes on there."""
-        return Reader(topic, self.position, self.known.sequence(), list(self.changes))
+        return Reader(topic, self.position, self.known.sequence(), list(self.changes), Places.of(self.places))
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from qmtl.live.places import Places
 from qmtl.live.rows import Rows
 from qmtl.live.sequence import NONE, Sequence
 from qmtl.ports.record_log import Entry
@@ -27,19 +28,25 @@ class Reader:
         What was emitted up to there.
     changes : list of (position, epoch)
         Behind which batches a newer epoch rules.
+    places : Places
+        Where records are, for those who read again.
     """
 
     topic: str
     position: int = 0
     sequence: Sequence = field(default_factory=Sequence)
     changes: list[tuple[int, int]] = field(default_factory=list)
+    places: Places = field(default_factory=Places)
 
     def take(self, entry: Entry) -> Rows | None:
         """Take the next entry and return its new records, if there are any."""
-        self.position = entry.next
+        before, self.position = self.position, entry.next
         if entry.batch.epoch > self.sequence.epoch:
             self.changes = [*self.changes[-_CHANGES:], (entry.next, entry.batch.epoch)]
-        return self.sequence.take(entry.batch)
+        rows = self.sequence.take(entry.batch)
+        if rows is not None:
+            self.places.add(before, rows.first)
+        return rows
 
     def epoch_at(self, position: int) -> int:
         """Return the epoch that rules what lies behind a position."""
@@ -56,7 +63,7 @@ class Replay:
     reader : Reader
         Who has read them before.
     begin : int
-        Bucket from which on; the position is sought while it is None.
+        Bucket from which on.
     until : int
         Position before which the reader has been, or NONE where this runner writes the topic itself.
     last : int
@@ -70,20 +77,18 @@ class Replay:
     until: int
     last: int
     through: int
-    position: int | None = None
+    position: int = field(init=False)
+    epoch: int = field(init=False)
     seen: int = NONE
-    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.position = self.reader.places.before(self.begin)
+        self.epoch = self.reader.epoch_at(self.position)
 
     @property
     def is_over(self) -> bool:
         """Whether everything known has been read again."""
-        if self.position is None:
-            return False
         return self.seen >= self.last if self.until == NONE else self.position >= self.until
-
-    def sought(self, position: int) -> None:
-        """Begin at a position."""
-        self.position, self.epoch = position, self.reader.epoch_at(position)
 
     def take(self, entry: Entry) -> Rows:
         """Return the records of a batch, each bucket once, up to what is known."""

@@ -83,9 +83,8 @@ class Stage:
     def echo(self):
         """Append what the machine emits to its topics, and let it read that; then it computes what is complete."""
         for topic, batch in self.machine.outbox:
-            self.positions[topic] += 1
-            self.machine.wants()  # what it has not asked for it passes over
-            self.machine.take({topic: [Entry(self.positions[topic], batch)]})
+            since, self.positions[topic] = self.positions[topic], self.positions[topic] + 1
+            self.machine.take({topic: [Entry(self.positions[topic], batch)]}, {topic: since})
         self.machine.outbox.clear()
 
     def state(self, name):
