@@ -137,7 +137,7 @@ class KafkaLog(RecordLog):
             self._heard = time.monotonic()
 
     async def seek(self, buckets: Mapping[str, int]) -> dict[str, int]:
-        """See the port. What this log has not read yet of a topic is read once, for Kafka knows no buckets.
+        """See the port. A topic is read once for it, and later on from there, for Kafka knows no buckets.
 
         (It finds messages by their time, but by that it also removes them: what is replayed from last year would
         be gone at once.)
@@ -259,9 +259,8 @@ class _Reader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-read")
         self.doubts = False
         self._consumer = Consumer({**self._settings, "error_cb": self._doubt}, logger=_client_log)
-        #: The position that a topic was read up to, as the caller knows it, and as the broker does.
+        #: The position that a topic was read up to.
         self._given: dict[str, int] = {}
-        self._next: dict[str, int] = {}
         self._indexes: dict[str, BucketIndex] = {}
         self._lock = threading.Lock()
         self.ended = threading.Event()
@@ -298,13 +297,12 @@ class _Reader:
         if moved:
             self._consumer.incremental_assign([TopicPartition(topic, 0, place) for topic, place in moved.items()])
             self._given |= moved
-            self._next |= moved
 
     def _leave(self, topics: Collection[str]) -> None:
         if topics:
             self._consumer.incremental_unassign([TopicPartition(topic, 0) for topic in topics])
         for topic in topics:
-            del self._given[topic], self._next[topic]
+            del self._given[topic]
 
     def _entries(self, messages: Iterable[Message]) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
@@ -316,11 +314,9 @@ class _Reader:
                 continue
             if topic not in self._given:
                 continue
-            self._note(self._next[topic], message)
-            self._next[topic] = message.offset() + 1
             if (batch := _batch(message)) is not None:
-                self._given[topic] = self._next[topic]
-                found.setdefault(topic, []).append(Entry(self._next[topic], batch))
+                self._given[topic] = message.offset() + 1
+                found.setdefault(topic, []).append(Entry(self._given[topic], batch))
         return found
 
     # ------------------------------------------------------------------------------------ seek
@@ -331,18 +327,18 @@ class _Reader:
             self._indexes.setdefault(topic, BucketIndex()).add(since, message.offset(), _last_bucket(message))
 
     def before(self, buckets: Mapping[str, int]) -> dict[str, int]:
-        """Return positions in front of buckets, as far as topics have been read."""
+        """Return positions in front of buckets, as far as topics have been explored."""
         with self._lock:
             indexes = {topic: self._indexes.setdefault(topic, BucketIndex()) for topic in buckets}
             return {topic: indexes[topic].before(bucket) for topic, bucket in buckets.items()}
 
     def unread(self, buckets: Mapping[str, int]) -> list[str]:
-        """Return topics in which no such bucket has been read."""
+        """Return topics in which no such bucket has been seen."""
         with self._lock:
             return [t for t, b in buckets.items() if t not in self._indexes or not self._indexes[t].reaches(b)]
 
     def explore(self, topics: Collection[str]) -> None:
-        """Read on to the ends of topics, where no read has been yet, only to know what is where."""
+        """Read on to the ends of topics, only to know what is where."""
         with self._lock:
             left = {topic: self._indexes.setdefault(topic, BucketIndex()).end for topic in topics}
         consumer = Consumer({**self._settings, "enable.partition.eof": True}, logger=_client_log)
