@@ -132,6 +132,12 @@ class Plan:
         base = self.base_interval(identifier)
         return -(-self.nodes[identifier].warmup_s // base)
 
+    @property
+    def rows_of_event(self) -> int:
+        """How many rows of a node one event may complete: one, or what several sources and intervals may have open."""
+        nodes = self.nodes.values()
+        return sum(one.is_source for one in nodes) + len({one.node.interval for one in nodes}) - 1
+
     def base_interval(self, identifier: str) -> int:
         """Interval of the shortest stream upstream of a node, seconds."""
         return self._base_intervals[identifier]

@@ -114,10 +114,7 @@ class Program:
     """
 
     def __init__(self, plan: Plan, capacity: int, *, by_operator: bool = False) -> None:
-        is_simple = (
-            sum(p.is_source for p in plan.nodes.values()) == len({p.node.interval for p in plan.nodes.values()}) == 1
-        )
-        self.plan, self.capacity = plan, max(1 if is_simple else 2, capacity)
+        self.plan, self.capacity = plan, max(1 if plan.rows_of_event == 1 else 2, capacity)
         self._i, self._f = _Arena(1), _Arena()
         self.lanes: dict[int, int] = {}
         self.sources: dict[str, Source] = {}

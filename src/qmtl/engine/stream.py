@@ -143,7 +143,7 @@ class StreamEngine:
 
     def __init__(self, plan: Plan, capacity: int | None = None) -> None:
         self.plan = plan
-        self._executor = Executor(plan, capacity or _rows_of_event(plan), by_operator=True)
+        self._executor = Executor(plan, capacity or _room(plan), by_operator=True)
         self._fast = _FastPath.of(self._executor)
         self._effects = Effects(self)
         self._end = builtin.NONE
@@ -265,14 +265,9 @@ class StreamEngine:
         self._executor.restore(saved)
 
 
-def _rows_of_event(plan: Plan) -> int:
-    """Return how many rows of a node one event may complete: one, or what several sources and intervals may have open.
-
-    The fewer there are, the less memory a bar touches.
-    """
-    nodes = plan.nodes.values()
-    rows = sum(one.is_source for one in nodes) + len({one.node.interval for one in nodes}) - 1
-    return rows if rows == 1 else max(_ROWS, rows)
+def _room(plan: Plan) -> int:
+    """Return for how many rows there is room: the fewer there are, the less memory a bar touches."""
+    return 1 if plan.rows_of_event == 1 else max(_ROWS, plan.rows_of_event)
 
 
 def _as_chunk(ts: int, row: Any) -> Chunk:
