@@ -145,9 +145,9 @@ class Generation:
             low = min(replay.begin, rows.first) - 1 if low == NONE else low
             now = self._repairs[node].over(rows, low, replay.seen)
             self.put(node, now, min(replay.through, replay.seen + self._inlets[node][0].interval))
-        self.end(node)
+        self._end(node)
 
-    def end(self, node: str) -> None:
+    def _end(self, node: str) -> None:
         """Follow a topic that has been read again."""
         replay = self.replays[node]
         if replay.is_over:

@@ -310,8 +310,7 @@ class Machine(State):
             if parts:
                 done.delivered[node] = Rows.joined(parts)
                 parts.clear()
-            through = self.known(node).through
-            self._marks[node] = max(self._marks[node], through)
+            self._marks[node] = max(self._marks[node], self.known(node).through)
         done.revised, self._revised = self._revised, []
         through = min(self._marks.values(), default=NONE)
         if through > self._through:
@@ -448,7 +447,7 @@ class Machine(State):
                 continue
             recent, interval = self._emitted[node].recent, self._nodes[node].node.interval
             before = self.repairs[node].over(recent, NONE, redo.sealed)
-            first = int(recent.ts[0]) if len(recent) else redo.sealed
+            first = recent.first if len(recent) else redo.sealed
             changed, gone, fresh = redo.differing(before, interval, first)
             *parts, last = _pieces(gone) + _pieces(changed) or [changed]
             for part in parts:

@@ -211,7 +211,7 @@ class Paper:
 
     def _trade(self, bars: Rows, target: Floats, buckets: Ints) -> Traded:
         """Trade bars; what the last one decides is not certain before the next."""
-        self._last, self._target, self._bucket = int(bars.ts[-1]), target[-1].copy(), int(buckets[-1])
+        self._last, self._target, self._bucket = bars.last, target[-1].copy(), int(buckets[-1])
         target[-1] = np.nan
         close = bars.values[bars.fields.index("close")]
         open_ = bars.values[bars.fields.index("open")] if "open" in bars.fields else close

@@ -72,9 +72,7 @@ class Repairs:
     def _first(self, are_newer: Iterable[bool]) -> int | None:
         """Return the first bucket of the repairs that are newer than something; told of each, newest first."""
         newer = takewhile(bool, are_newer)
-        return min(
-            (int(rows.ts[0]) for (_, rows, _), _ in zip(reversed(self._made), newer, strict=False)), default=None
-        )
+        return min((rows.first for (_, rows, _), _ in zip(reversed(self._made), newer, strict=False)), default=None)
 
     def over(self, rows: Rows, low: int, high: int) -> Rows:
         """Return records as they are now, in buckets of ``(low, high]``."""

@@ -238,7 +238,7 @@ def arrivals(
     given += [(node, 0, rows) for node, rows in delivered.items() if node in streams and len(rows)]
     if not given:
         return [Arrival("", 0, 0, 0, 0, through)]
-    return [Arrival(node, int(r.ts[0]), int(r.ts[-1]), len(r), revision, through) for node, revision, r in given]
+    return [Arrival(node, r.first, r.last, len(r), revision, through) for node, revision, r in given]
 
 
 _HINT = "nothing half-written is left; make room, or check rights, and go on from the last commit"

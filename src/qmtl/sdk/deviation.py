@@ -88,10 +88,10 @@ def of_rows(recorded: Rows, replayed: Rows, planned: PlanNode, through: int, sta
         Records before it only warm up: where the run read them from a queue, their inputs may be older than the record.
     """
     if not len(replayed) or (len(recorded) and recorded.ts[0] < replayed.ts[0]):
-        known = start if not len(replayed) else min(start, int(replayed.ts[0]))
+        known = start if not len(replayed) else min(start, replayed.first)
         recorded = recorded.part(int(np.searchsorted(recorded.ts, known)))
     if len(recorded) and len(replayed) and sorted(recorded.fields) != sorted(replayed.fields):
-        return Deviation(int(recorded.ts[0]), "fields", sorted(recorded.fields), sorted(replayed.fields))
+        return Deviation(recorded.first, "fields", sorted(recorded.fields), sorted(replayed.fields))
     recorded, replayed = (_until(rows, through - planned.node.interval) for rows in (recorded, replayed))
     return _first(recorded, replayed, planned.symbols)
 

@@ -62,7 +62,7 @@ class Eras:
         for node in self.varying.intersection(nodes):
             turns = (turn.last for turn in self._turns if turn.node == node and self._is_computed(turn))
             first, recorded = next(turns, _EVER), self._record.outputs(node)
-            if len(recorded) and recorded.ts[0] <= first:
+            if len(recorded) and recorded.first <= first:
                 raise UsageError(
                     f"another runner computed {self._label[node]!r}, from upstreams that only it has recorded",
                     hint="certify the run that computed it",
@@ -88,7 +88,7 @@ class Eras:
     def _spans(self, node: str) -> Iterator[tuple[Turn, int]]:
         """Yield from which upstreams a node was computed, and up to which bucket."""
         turns, recorded = [turn for turn in self._turns if turn.node == node], self._record.outputs(node)
-        last = int(recorded.ts[-1]) if len(recorded) else NONE
+        last = recorded.last if len(recorded) else NONE
         for k, turn in enumerate(turns):
             if self._is_computed(turn):
                 ends = [one.last for one in turns[k + 1 :] if self._is_computed(one)]

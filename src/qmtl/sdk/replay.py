@@ -150,7 +150,7 @@ def _within(plan: Plan, window: Window) -> dict[str, Rows]:
 
 def _is_warm(plan: Plan, node: str, rows: Rows, after: int) -> bool:
     """Whether records begin before a moment: what follows does not depend on where the computation began."""
-    return len(rows) > 0 and int(rows.ts[0]) + plan.nodes[node].node.interval <= after
+    return len(rows) > 0 and rows.first + plan.nodes[node].node.interval <= after
 
 
 def _ending(rows: Rows, interval: int, window: Window) -> Rows:
